@@ -18,7 +18,7 @@ use bytes::Bytes;
 use lastgood::store::{Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Error, Loaded, Policy, Reason, Value};
 use lastgood_benches::resident;
-use lastgood_market::Source;
+use lastgood_market::UpstreamRequest;
 use lastgood_market::candles::{Candles, Exchange, Question};
 use lastgood_market::{Identities, Plan, Preset, Priority, Received, RegionName, Request, Venue, plan};
 use lastgood_testing::RedisServer;
@@ -64,7 +64,7 @@ fn row(minute: u64) -> String {
 
 #[async_trait]
 impl Exchange for Minutes {
-    async fn ask(&self, _: Source, _: Priority) -> Result<Received, Error> {
+    async fn ask(&self, _: UpstreamRequest, _: Priority) -> Result<Received, Error> {
         let unreachable = || Error::new(Reason::Unreachable, "not asked here");
         let body = self.body.clone().ok_or_else(unreachable)?;
         Ok(Received { value: Value::new(body), asked_at: Clock::system().now() })

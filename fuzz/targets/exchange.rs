@@ -1,10 +1,10 @@
 //! What an exchange, or something in its place, may answer: the first byte chooses the question.
 
 use bytes::Bytes;
-use lastgood_market::cut::{Index, count_and_last, cut, holds};
 use lastgood_market::plan::{Request, plan};
+use lastgood_market::projection::{Index, count_and_last, holds, project};
 use lastgood_market::validate::{Fetched, check_answer};
-use lastgood_market::{Identities, Plan, Source, Venue, fear_greed, stream, symbols};
+use lastgood_market::{Identities, Plan, UpstreamRequest, Venue, fear_greed, stream, symbols};
 
 const QUESTIONS: [(Venue, &str, &str); 10] = [
     (Venue::Spot, "/api/v3/exchangeInfo", "symbol=BTCUSDT"),
@@ -14,9 +14,9 @@ const QUESTIONS: [(Venue, &str, &str); 10] = [
     (Venue::Spot, "/api/v3/ticker/price", ""),
     (Venue::Spot, "/api/v3/ticker/bookTicker", "symbols=[%22BTCUSDT%22,%22ETHUSDT%22]"),
     (Venue::Spot, "/api/v3/avgPrice", "symbol=BTCUSDT"),
-    (Venue::Futures, "/fapi/v1/premiumIndex", "symbol=BTCUSDT"),
-    (Venue::Futures, "/fapi/v1/depth", "symbol=BTCUSDT&limit=5"),
-    (Venue::Coin, "/dapi/v1/ticker/price", ""),
+    (Venue::UsdM, "/fapi/v1/premiumIndex", "symbol=BTCUSDT"),
+    (Venue::UsdM, "/fapi/v1/depth", "symbol=BTCUSDT&limit=5"),
+    (Venue::CoinM, "/dapi/v1/ticker/price", ""),
 ];
 
 pub(crate) fn run(data: &[u8]) {
@@ -25,7 +25,7 @@ pub(crate) fn run(data: &[u8]) {
     let request = Request { is_get: true, path, query, time_unit: None, binary: false };
     let body = Bytes::copy_from_slice(body);
     if let Plan::Cached(line) = plan(&Identities::public(), venue, request) {
-        line.candidates().iter().for_each(|source| judge(source, &body, *choice));
+        line.candidates().iter().for_each(|request| judge(request, &body, *choice));
     }
     if let Ok(text) = std::str::from_utf8(&body) {
         drop(stream::read(venue, text));
@@ -37,20 +37,20 @@ pub(crate) fn run(data: &[u8]) {
     drop((fear_greed::check(&body), fear_greed::readings(&body), count_and_last(&body)));
 }
 
-fn judge(source: &Source, body: &Bytes, choice: u8) {
+fn judge(request: &UpstreamRequest, body: &Bytes, choice: u8) {
     let now = lastgood::Timestamp::from_millis(1_700_000_000_000);
     for status in [200, if choice.is_multiple_of(2) { 418 } else { 400 }] {
         let content_type = "application/json".to_owned();
         let fetched = Fetched { status, content_type, retry_after: None, body: body.clone() };
-        if let Ok(value) = fetched.into_value(source, now) {
+        if let Ok(value) = fetched.into_value(request, now) {
             assert_eq!(value.body, *body, "an answer is taken to the letter");
             let text = std::str::from_utf8(body).expect("an answer that is taken is text");
-            assert!(check_answer(text, source).is_ok(), "an answer is judged alike on every way");
+            assert!(check_answer(text, request).is_ok(), "an answer is judged alike on every way");
         }
     }
     let index = Index::of(body);
-    let found = cut(body, &source.cut, index.as_ref());
-    let is_held = holds(body, &source.cut, index.as_ref());
+    let found = project(body, &request.projection, index.as_ref());
+    let is_held = holds(body, &request.projection, index.as_ref());
     assert!(found.is_none() || is_held, "the part cut out was there");
 }
 

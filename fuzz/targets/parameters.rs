@@ -14,8 +14,8 @@ pub(crate) fn run(data: &[u8]) {
         plan(&Identities::public(), endpoint.venue, request)
     };
     if let Plan::Cached(line) = ask(query) {
-        for source in line.candidates() {
-            assert!(!source.key.is_empty(), "an answer lies under a name");
+        for request in line.candidates() {
+            assert!(!request.key.is_empty(), "an answer lies under a name");
         }
     }
     if let Some(params) = Params::parse(query) {

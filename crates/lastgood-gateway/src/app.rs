@@ -11,12 +11,12 @@ use lastgood_settings::Limits;
 use crate::admin::Admin;
 use crate::bulk_limit::BulkLimit;
 use crate::claims::Claims;
-use crate::cluster::Cluster;
 use crate::cors::Cors;
 use crate::durations::Durations;
 use crate::figures::Figures;
+use crate::fleet::Fleet;
 use crate::places::Places;
-use crate::response::packed::Packed;
+use crate::response::gzip_cache::GzipCache;
 use crate::routes::known::KnownTargets;
 
 /// Every shared component.
@@ -34,9 +34,9 @@ pub(crate) struct App {
     /// What to do with questions that were asked before.
     pub(crate) plans: Plans,
     /// Lists of candles, packed.
-    pub(crate) packed: Packed,
+    pub(crate) gzip_cache: GzipCache,
     /// The gateways that share the store, if it can be shared.
-    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) fleet: Option<Arc<Fleet>>,
     /// What the store says of itself, and the counters that outlive this process.
     pub(crate) figures: Arc<Figures>,
     /// Values that are being changed: a condition still holds when its change comes.

@@ -29,16 +29,16 @@ use crate::bulk_limit::BulkLimit;
 use crate::cache_api::selector::selectors;
 use crate::claims::Claims;
 use crate::claims::shared::SharedClaims;
-use crate::cluster::{self, Cluster};
 use crate::cors::Cors;
 use crate::durations::Durations;
 use crate::figures::{self, Figures};
+use crate::fleet::{self, Fleet};
 use crate::handles::Share;
 use crate::own_site::OwnSite;
 use crate::page::demonstration::Demonstration;
 use crate::page::{self, Page};
 use crate::places::Places;
-use crate::response::packed::Packed;
+use crate::response::gzip_cache::GzipCache;
 use crate::router::Routes;
 use crate::server;
 use crate::server::certificate::Certificate;
@@ -106,7 +106,7 @@ impl Gateway {
     /// When a setting cannot be acted upon; the message says which and what to do.
     pub async fn build(settings: &Settings) -> Result<Gateway, BuildError> {
         let certificate = Certificate::read(&settings.tls).map_err(BuildError::new)?.map(Arc::new);
-        let (clock, packed) = (Clock::system(), Packed::share_of(settings.memory.limit));
+        let (clock, packed) = (Clock::system(), GzipCache::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
         let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
         let store = store_of(settings, &clock).await?;
@@ -128,8 +128,8 @@ impl Gateway {
         let claims = cache.shared_store().map(|store| SharedClaims::new(store, &settings.namespace, clock.clone()));
         let share = Share::of(settings);
         let app = App {
-            packed: Packed::of(packed),
-            cluster: cluster(settings, &cache, &id)?,
+            gzip_cache: GzipCache::of(packed),
+            fleet: fleet(settings, &cache, &id)?,
             figures: Arc::new(Figures::new(&id, settings.price_of_commands())),
             cache,
             named,
@@ -208,8 +208,8 @@ impl Gateway {
 /// Starts what goes on behind the requests.
 fn behind(app: &Arc<App>, page: &Arc<Page>, turns: Option<SharedTurns>, stats_every: Duration) -> JoinSet<()> {
     let mut behind = JoinSet::new();
-    if let Some(cluster) = &app.cluster {
-        behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
+    if let Some(fleet) = &app.fleet {
+        behind.spawn(fleet::keep(Arc::clone(fleet), app.cache.clone()));
     }
     behind.spawn(figures::keep(Arc::clone(&app.figures), app.cache.clone()));
     behind.spawn(app.declared.keep_warm(app.cache.clone(), app.clock.clone(), turns));
@@ -252,12 +252,12 @@ fn named_regions(settings: &Settings, cache: &Cache) -> Result<BTreeMap<String, 
 }
 
 /// The gateways that share the store, if it can be shared.
-fn cluster(settings: &Settings, cache: &Cache, id: &str) -> Result<Option<Arc<Cluster>>, BuildError> {
+fn fleet(settings: &Settings, cache: &Cache, id: &str) -> Result<Option<Arc<Fleet>>, BuildError> {
     if !settings.store.is_shared() {
         return Ok(None);
     }
-    let region = cache.region(cluster::REGION, cluster::policy()).map_err(BuildError::new)?;
-    Ok(Some(Arc::new(Cluster::new(region, id))))
+    let region = cache.region(fleet::REGION, fleet::policy()).map_err(BuildError::new)?;
+    Ok(Some(Arc::new(Fleet::new(region, id))))
 }
 
 /// What the cache is built from, but for its store.
@@ -326,7 +326,7 @@ fn on_testnet(settings: &Settings) -> Settings {
 /// The venues with streams, and their bases. Screens have no need of them.
 fn streamed(settings: &Settings) -> Vec<(Venue, Vec<BaseUrl>)> {
     let binance = &settings.binance;
-    let venues = [(Venue::Spot, &binance.ws_url), (Venue::Futures, &binance.futures_ws_url)];
+    let venues = [(Venue::Spot, &binance.ws_url), (Venue::UsdM, &binance.futures_ws_url)];
     let wanted = settings.preset == Preset::Trading;
     let with_bases = venues.into_iter().filter(|(_, bases)| wanted && !bases.is_empty());
     with_bases.map(|(venue, bases)| (venue, bases.clone())).collect()

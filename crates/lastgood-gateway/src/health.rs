@@ -16,9 +16,9 @@ use lastgood_market::{Budget, Venue};
 use serde::Serialize;
 
 use crate::app::App;
-use crate::cluster::{Cluster, Counts, Totals};
 use crate::diagnosis::{Diagnosis, LastGood};
 use crate::figures::StoreMemory;
+use crate::fleet::{Counts, Fleet, Totals};
 
 /// How well the gateway does. `degraded` still answers.
 #[derive(Serialize)]
@@ -274,7 +274,7 @@ pub(crate) fn of(app: &App) -> Health {
         last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
         exchange_clock_offset_ms: app.engine.upstreams.clock_skew.millis(),
         bans: bans(app),
-        cluster: app.cluster.as_deref().and_then(Cluster::totals).map(ClusterHealth::from),
+        cluster: app.fleet.as_deref().and_then(Fleet::totals).map(ClusterHealth::from),
         warming: warming(app),
         candles: candles(app),
     }

@@ -22,8 +22,8 @@ use prometheus_client::registry::Registry;
 
 use self::upstream::upstream_values;
 use crate::app::App;
-use crate::cluster::{Cluster, Counts};
 use crate::diagnosis::{Diagnosis, LastGood, Named};
+use crate::fleet::{Counts, Fleet};
 use crate::response::plain;
 
 mod process;
@@ -184,7 +184,7 @@ fn hit_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resul
 
 /// What all gateways on one store counted together, as of some seconds ago.
 fn cluster_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let Some(totals) = app.cluster.as_deref().and_then(Cluster::totals) else { return Ok(()) };
+    let Some(totals) = app.fleet.as_deref().and_then(Fleet::totals) else { return Ok(()) };
     let help = "Gateways that share the store";
     gauge(totals.nodes as u64).encode(encoder.encode_descriptor("cluster_nodes", help, None, MetricType::Gauge)?)?;
     let help = "Reads of all gateways that are up, by region and outcome; falls when one of them ends";

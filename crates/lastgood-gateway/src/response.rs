@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub(crate) mod cached;
 pub(crate) mod etag;
+pub(crate) mod gzip_cache;
 pub(crate) mod label;
 pub(crate) mod list;
-pub(crate) mod packed;
 pub(crate) mod payload;
 pub(crate) mod prepared;
 pub(crate) mod recent;

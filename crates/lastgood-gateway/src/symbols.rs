@@ -21,7 +21,7 @@ mod answer;
 mod user;
 
 /// The markets that have a list, by the last part of its path.
-const MARKETS: [Venue; 2] = [Venue::Spot, Venue::Futures];
+const MARKETS: [Venue; 2] = [Venue::Spot, Venue::UsdM];
 /// The largest `limit`.
 const LARGEST_LIMIT: u64 = 10_000;
 /// The longest name of an asset, in bytes.

@@ -6,7 +6,7 @@ use lastgood_market::Bucket;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::cluster::{self, Counts};
+use crate::fleet::{self, Counts};
 
 /// What a gateway did since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -58,7 +58,7 @@ impl Totals {
 impl App {
     pub(crate) fn totals(&self) -> Totals {
         let stats = self.cache.stats();
-        let joined = stats.iter().filter(|(region, _)| region != cluster::REGION).map(|(_, stats)| stats.joined).sum();
+        let joined = stats.iter().filter(|(region, _)| region != fleet::REGION).map(|(_, stats)| stats.joined).sum();
         let counts = Counts::of_cache(&self.cache);
         let standings: Vec<_> = self.engine.upstreams.budgets().map(|(_, budget)| budget.standing()).collect();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -102,8 +102,8 @@ mod tests {
     fn keys_name_every_exchange_but_the_public_one() {
         let identities = Identities::new([PUBLIC, "testnet.example", "127.0.0.1:8091/base"]);
         assert_eq!(identities.of(Venue::Spot), "spot");
-        assert_eq!(identities.of(Venue::Futures), "futures@testnet.example");
-        assert_eq!(identities.of(Venue::Coin), "coin@127.0.0.1:8091/base");
+        assert_eq!(identities.of(Venue::UsdM), "futures@testnet.example");
+        assert_eq!(identities.of(Venue::CoinM), "coin@127.0.0.1:8091/base");
         assert_eq!(identities.name(Venue::Spot), "binance.com");
     }
 

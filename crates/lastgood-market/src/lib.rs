@@ -1,7 +1,7 @@
 //! Market data on the lastgood cache: which exchange endpoints there are, how their answers are keyed, what they cost,
 //! how one answer serves many questions, and when to back off from the exchange.
 //!
-//! [`plan()`](plan::plan) says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
+//! [`plan()`](plan::plan) says what to do with a request, [`project()`](projection::project) takes what was asked out of what was
 //! fetched, [`Line`] finds the newest answer among the keys that may hold it, [`Budget`] says whether the exchange may be asked now.
 //!
 //! With the feature `http`, `upstream` asks it, `engine` puts all parts together, once for every program, and `market` is all
@@ -15,7 +15,6 @@ pub mod budget;
 pub mod calendar;
 pub mod candles;
 pub mod credentials;
-pub mod cut;
 #[cfg(feature = "http")]
 pub mod engine;
 pub mod fear_greed;
@@ -26,11 +25,11 @@ pub mod llm;
 #[cfg(feature = "http")]
 pub mod market;
 pub mod plan;
+pub mod projection;
 pub mod query;
 pub mod region;
 #[cfg(feature = "http")]
 mod regions;
-pub mod source;
 pub mod stream;
 #[cfg(feature = "http")]
 pub mod streams;
@@ -41,6 +40,7 @@ pub mod symbols;
 mod trouble;
 #[cfg(feature = "http")]
 pub mod upstream;
+pub mod upstream_request;
 pub mod validate;
 pub mod venue;
 #[cfg(feature = "http")]
@@ -55,5 +55,5 @@ pub use self::line::Line;
 pub use self::market::Market;
 pub use self::plan::{Plan, Plans, Request, plan};
 pub use self::region::{Preset, RegionName};
-pub use self::source::{Received, Source};
+pub use self::upstream_request::{Received, UpstreamRequest};
 pub use self::venue::{Bucket, Endpoint, ExchangeError, PassOnly, Venue};

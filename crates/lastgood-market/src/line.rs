@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use lastgood::{Answer, Composed, Error, Freshness, LoadError, Loaded, Outcome, Reason, Region, Tier};
 
 use crate::Priority;
-use crate::cut::{self, Index};
-use crate::source::Source;
+use crate::projection::{self, Index};
+use crate::upstream_request::UpstreamRequest;
 
 mod before;
 mod moment;
@@ -28,11 +28,11 @@ pub use self::repeat::Repeat;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// Every key that may hold it, [`Line::load`] and [`Line::direct`] among them.
-    candidates: Vec<Arc<Source>>,
+    candidates: Vec<Arc<UpstreamRequest>>,
     /// The names of those that are not loaded first.
     siblings: Vec<String>,
-    load: Arc<Source>,
-    direct: Option<Arc<Source>>,
+    load: Arc<UpstreamRequest>,
+    direct: Option<Arc<UpstreamRequest>>,
     starts_book: bool,
 }
 
@@ -42,13 +42,13 @@ pub struct Answered<'a> {
     /// The answer kept under the candidate's key, or just loaded.
     pub answer: Answer,
     /// The candidate.
-    pub source: &'a Arc<Source>,
+    pub request: &'a Arc<UpstreamRequest>,
 }
 
 /// Where answers are kept and how they are loaded.
 pub trait Keeper: Sync {
-    /// The region of a source.
-    fn region(&self, source: &Source) -> &Region;
+    /// The region of a request.
+    fn region(&self, request: &UpstreamRequest) -> &Region;
     /// Calls `with` with the index of an answer's rows, which is worth keeping as long as the answer.
     fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R;
     /// Who asks the exchange.
@@ -59,24 +59,28 @@ pub trait Keeper: Sync {
 #[async_trait]
 pub trait Loader: Send + Sync {
     /// Loads an answer, checked and dated.
-    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error>;
+    async fn load_request(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error>;
 }
 
 impl Line {
     /// A question with one key.
-    pub fn only(source: impl Into<Arc<Source>>) -> Line {
-        let load = source.into();
+    pub fn only(request: impl Into<Arc<UpstreamRequest>>) -> Line {
+        let load = request.into();
         Line { candidates: vec![Arc::clone(&load)], siblings: Vec::new(), load, direct: None, starts_book: false }
     }
 
     /// A question that is answered by loading `load`, or `direct` where `load` turns out not to hold the answer. `others`
     /// may hold it too.
-    pub(crate) fn new(load: Source, direct: Option<Source>, others: impl IntoIterator<Item = Source>) -> Line {
+    pub(crate) fn new(
+        load: UpstreamRequest,
+        direct: Option<UpstreamRequest>,
+        others: impl IntoIterator<Item = UpstreamRequest>,
+    ) -> Line {
         let (load, direct) = (Arc::new(load), direct.map(Arc::new));
         let mut candidates = vec![Arc::clone(&load)];
         candidates.extend(direct.clone());
         candidates.extend(others.into_iter().map(Arc::new));
-        let before: Vec<_> = candidates.iter().filter_map(|source| before::source(source)).map(Arc::new).collect();
+        let before: Vec<_> = candidates.iter().filter_map(|request| before::request(request)).map(Arc::new).collect();
         candidates.extend(before);
         Line { candidates, siblings: Vec::new(), load, direct, starts_book: false }.with_names()
     }
@@ -97,23 +101,23 @@ impl Line {
     }
 
     fn with_names(mut self) -> Line {
-        let others = self.candidates.iter().filter(|source| source.key != self.load.key);
-        self.siblings = others.map(|source| source.key.clone()).collect();
+        let others = self.candidates.iter().filter(|request| request.key != self.load.key);
+        self.siblings = others.map(|request| request.key.clone()).collect();
         self
     }
 
     /// Every key that may hold the answer.
-    pub fn candidates(&self) -> &[Arc<Source>] {
+    pub fn candidates(&self) -> &[Arc<UpstreamRequest>] {
         &self.candidates
     }
 
     /// The request to load where nothing fresh is kept.
-    pub fn load(&self) -> &Arc<Source> {
+    pub fn load(&self) -> &Arc<UpstreamRequest> {
         &self.load
     }
 
     /// The question as it was asked.
-    pub fn question(&self) -> &Arc<Source> {
+    pub fn question(&self) -> &Arc<UpstreamRequest> {
         self.direct.as_ref().unwrap_or(&self.load)
     }
 
@@ -202,7 +206,7 @@ impl Line {
     /// of the exchange's REST answers, or the exchange behind itself.
     fn or_newer<'a, K: Keeper>(&'a self, keeper: &K, loaded: Answered<'a>) -> Answered<'a> {
         let Some(kept) = self.newest(keeper) else { return loaded };
-        if Arc::ptr_eq(kept.source, loaded.source) && kept.answer.source_time() <= loaded.answer.source_time() {
+        if Arc::ptr_eq(kept.request, loaded.request) && kept.answer.source_time() <= loaded.answer.source_time() {
             return loaded;
         }
         if !kept.moment(keeper).is_after(&loaded.moment(keeper)) {
@@ -237,35 +241,35 @@ impl Line {
     async fn load_one<'a, K: Keeper>(
         &'a self,
         keeper: &K,
-        source: &'a Arc<Source>,
+        request: &'a Arc<UpstreamRequest>,
         has_kept: bool,
     ) -> Result<Answered<'a>, Error> {
-        let region = keeper.region(source);
-        let load = newer(keeper.loader(), region.clone(), Arc::clone(source), self.candidates.clone(), has_kept);
+        let region = keeper.region(request);
+        let load = newer(keeper.loader(), region.clone(), Arc::clone(request), self.candidates.clone(), has_kept);
         // With nothing in memory, as after a restart, the newest may lie in the store under any of the keys.
         let siblings: &[String] = if has_kept { &[] } else { &self.siblings };
         let answer = match self.starts_book {
-            true => region.composite().reload(&source.key, siblings, load).await,
-            false => region.composite().get_or_load(&source.key, siblings, load).await,
+            true => region.composite().reload(&request.key, siblings, load).await,
+            false => region.composite().get_or_load(&request.key, siblings, load).await,
         };
-        answer.map(|answer| Answered { answer, source })
+        answer.map(|answer| Answered { answer, request })
     }
 
     /// The newest candidate in memory that holds the answer.
     fn newest<K: Keeper>(&self, keeper: &K) -> Option<Answered<'_>> {
-        self.newest_of(keeper, |source| keeper.region(source).peek(&source.key))
+        self.newest_of(keeper, |request| keeper.region(request).peek(&request.key))
     }
 
     /// The newest candidate that holds the answer, where `peek` says what memory has of each.
     fn newest_of<K: Keeper>(
         &self,
         keeper: &K,
-        mut peek: impl FnMut(&Source) -> Option<Answer>,
+        mut peek: impl FnMut(&UpstreamRequest) -> Option<Answer>,
     ) -> Option<Answered<'_>> {
         let mut newest: Option<Answered<'_>> = None;
-        for source in &self.candidates {
-            let Some(answer) = peek(source) else { continue };
-            let candidate = Answered { answer, source };
+        for request in &self.candidates {
+            let Some(answer) = peek(request) else { continue };
+            let candidate = Answered { answer, request };
             let is_newest =
                 newest.as_ref().is_none_or(|other| candidate.moment(keeper).is_after(&other.moment(keeper)));
             if is_newest && candidate.holds(keeper) {
@@ -278,17 +282,17 @@ impl Line {
 
 impl Answered<'_> {
     fn holds<K: Keeper>(&self, keeper: &K) -> bool {
-        let (body, cut) = (self.answer.body(), &self.source.cut);
+        let (body, cut) = (self.answer.body(), &self.request.projection);
         match cut.needs_index() {
-            true => keeper.with_index(&self.answer, |index| cut::holds(body, cut, index)),
-            false => cut::holds(body, cut, None),
+            true => keeper.with_index(&self.answer, |index| projection::holds(body, cut, index)),
+            false => projection::holds(body, cut, None),
         }
     }
 
     fn moment<K: Keeper>(&self, keeper: &K) -> Moment {
-        match self.source.cut.needs_index() {
-            true => keeper.with_index(&self.answer, |index| Moment::of(&self.answer, self.source, index)),
-            false => Moment::of(&self.answer, self.source, None),
+        match self.request.projection.needs_index() {
+            true => keeper.with_index(&self.answer, |index| Moment::of(&self.answer, self.request, index)),
+            false => Moment::of(&self.answer, self.request, None),
         }
     }
 
@@ -303,23 +307,23 @@ impl Answered<'_> {
 fn newer(
     loader: Arc<dyn Loader>,
     region: Region,
-    source: Arc<Source>,
-    line: Vec<Arc<Source>>,
+    request: Arc<UpstreamRequest>,
+    line: Vec<Arc<UpstreamRequest>>,
     has_kept: bool,
 ) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Composed, LoadError>> + Send>> + Send + 'static {
     move || {
         Box::pin(async move {
-            let priority = Priority::of_load(has_kept || region.peek(&source.key).is_some());
-            let back = |loaded: &Loaded| Back::of(&region, &source, &line, &loaded.value.body);
-            let mut loaded = loader.load_source(&source, priority).await?;
+            let priority = Priority::of_load(has_kept || region.peek(&request.key).is_some());
+            let back = |loaded: &Loaded| Back::of(&region, &request, &line, &loaded.value.body);
+            let mut loaded = loader.load_request(&request, priority).await?;
             if let Some(first) = back(&loaded) {
-                loaded = loader.load_source(&source, priority).await?;
+                loaded = loader.load_request(&request, priority).await?;
                 if back(&loaded).is_some_and(|second| !first.is_confirmed_by(second)) {
                     let why = "the exchange's answer is older than the one that is kept";
                     return Err(Error::new(Reason::Outdated, why).into());
                 }
             }
-            Ok(before::keeping(&region, &source, believed(region.peek(&source.key), loaded)))
+            Ok(before::keeping(&region, &request, believed(region.peek(&request.key), loaded)))
         })
     }
 }

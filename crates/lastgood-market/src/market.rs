@@ -29,12 +29,12 @@ use serde::de::DeserializeOwned;
 
 use crate::bars::ApplicationBars;
 use crate::candles::{Bar, Bars, Candles, Series};
-use crate::cut::{self, Cut};
 use crate::engine::{Answered, Asked};
 use crate::fear_greed::{self, Form};
 use crate::line::{Keeper, Line};
+use crate::projection::{self, Projection};
 use crate::warm::{Filter, NoRound, Progress};
-use crate::{Engine, Priority, RegionName, Source, Venue, symbols};
+use crate::{Engine, Priority, RegionName, UpstreamRequest, Venue, symbols};
 
 mod analyses;
 mod builder;
@@ -96,16 +96,16 @@ impl Market {
     pub async fn symbols(&self, venue: Venue) -> Result<TypedAnswer<Vec<Symbol>>, Error> {
         let path = match venue {
             Venue::Spot => "/api/v3/exchangeInfo",
-            Venue::Futures => "/fapi/v1/exchangeInfo",
-            Venue::Coin => "/dapi/v1/exchangeInfo",
+            Venue::UsdM => "/fapi/v1/exchangeInfo",
+            Venue::CoinM => "/dapi/v1/exchangeInfo",
         };
         let line = self.line(venue, path, "")?;
-        let (source, key) = (Arc::clone(line.load()), format!("{}/by-name", self.identities().of(venue)));
+        let (request, key) = (Arc::clone(line.load()), format!("{}/by-name", self.identities().of(venue)));
         let region = self.region(RegionName::Symbols);
         let ask = || {
-            let (market, source, name) = (Arc::clone(&self.0), Arc::clone(&source), key.clone());
+            let (market, request, name) = (Arc::clone(&self.0), Arc::clone(&request), key.clone());
             region.get_or_load(&key, move || async move {
-                let loaded = market.load_symbols(&source, &name).await;
+                let loaded = market.load_symbols(&request, &name).await;
                 Ok(market.engine.troubles.note(RegionName::Symbols, loaded)?)
             })
         };
@@ -119,7 +119,7 @@ impl Market {
     ///
     /// The exchange's, where nothing is kept; [`Reason::NotFound`] for COIN-M.
     pub async fn popular_symbols(&self, venue: Venue) -> Result<TypedAnswer<Vec<Symbol>>, Error> {
-        if venue == Venue::Coin {
+        if venue == Venue::CoinM {
             return Err(Error::new(Reason::NotFound, "COIN-M has no list by volume; ask Market::symbols"));
         }
         let chain = &self.0.engine.symbols;
@@ -157,8 +157,8 @@ impl Market {
     pub async fn ticker(&self, venue: Venue, symbol: &str) -> Result<TypedAnswer<Ticker>, Error> {
         let path = match venue {
             Venue::Spot => "/api/v3/ticker/24hr",
-            Venue::Futures => "/fapi/v1/ticker/24hr",
-            Venue::Coin => "/dapi/v1/ticker/24hr",
+            Venue::UsdM => "/fapi/v1/ticker/24hr",
+            Venue::CoinM => "/dapi/v1/ticker/24hr",
         };
         self.one(venue, path, symbol, |ticker: &Ticker| ticker.symbol == symbol).await
     }
@@ -171,8 +171,8 @@ impl Market {
     pub async fn funding(&self, venue: Venue, symbol: &str) -> Result<TypedAnswer<Funding>, Error> {
         let path = match venue {
             Venue::Spot => return Err(no_funding()),
-            Venue::Futures => "/fapi/v1/premiumIndex",
-            Venue::Coin => "/dapi/v1/premiumIndex",
+            Venue::UsdM => "/fapi/v1/premiumIndex",
+            Venue::CoinM => "/dapi/v1/premiumIndex",
         };
         self.one(venue, path, symbol, |funding: &Funding| funding.symbol == symbol).await
     }
@@ -190,8 +190,8 @@ impl Market {
     ) -> Result<TypedAnswer<Vec<FundingRate>>, Error> {
         let path = match venue {
             Venue::Spot => return Err(no_funding()),
-            Venue::Futures => "/fapi/v1/fundingRate",
-            Venue::Coin => "/dapi/v1/fundingRate",
+            Venue::UsdM => "/fapi/v1/fundingRate",
+            Venue::CoinM => "/dapi/v1/fundingRate",
         };
         let line = self.line(venue, path, &format!("symbol={}&limit={}", encoded(symbol), limit.clamp(1, 1_000)))?;
         let of_symbol = |rates: &Vec<FundingRate>| rates.iter().all(|rate| rate.symbol == symbol);
@@ -303,14 +303,14 @@ impl Market {
     {
         let shelf = Shelf { market: &self.0, parse };
         for is_last in [false, true] {
-            let (answer, source) = match self.0.engine.ask(Asked::Entry(line), &shelf).await? {
-                Answered::Entry(answered) => (answered.answer, answered.source),
+            let (answer, request) = match self.0.engine.ask(Asked::Entry(line), &shelf).await? {
+                Answered::Entry(answered) => (answered.answer, answered.request),
                 Answered::Candles(_) => return Err(unreadable("the kept value")),
             };
-            let value = match &source.cut {
-                Cut::Whole => answer.memoised(|value| parse(&value.body).map(Arc::new)),
+            let value = match &request.projection {
+                Projection::Whole => answer.memoised(|value| parse(&value.body).map(Arc::new)),
                 cut => {
-                    let part = shelf.with_index(&answer, |index| cut::cut(answer.body(), cut, index));
+                    let part = shelf.with_index(&answer, |index| projection::project(answer.body(), cut, index));
                     part.and_then(|part| parse(&part)).map(Arc::new)
                 }
             };
@@ -320,7 +320,7 @@ impl Market {
                 }
                 Some(_) => return Err(Error::new(Reason::Malformed, "the exchange's answer is of another symbol")),
                 None if is_last => {}
-                None => drop(self.region(source.region()).remove(&source.key).await),
+                None => drop(self.region(request.region()).remove(&request.key).await),
             }
         }
         Err(unreadable("the kept value"))
@@ -354,9 +354,9 @@ impl Market {
 }
 
 impl Shared {
-    async fn load_symbols(&self, source: &Source, key: &str) -> Result<Loaded, Error> {
+    async fn load_symbols(&self, request: &UpstreamRequest, key: &str) -> Result<Loaded, Error> {
         let has_kept = self.engine.region(RegionName::Symbols).peek(key).is_some();
-        let info = self.engine.loader.load(source, Priority::of_load(has_kept)).await?.value.body;
+        let info = self.engine.loader.load(request, Priority::of_load(has_kept)).await?.value.body;
         // Megabytes: not among the tasks that answer readers.
         let prepared = tokio::task::spawn_blocking(move || symbols::prepare(&info, None, &[])).await;
         match prepared {
@@ -378,7 +378,7 @@ fn encoded(text: &str) -> impl fmt::Display + '_ {
 }
 
 fn no_funding() -> Error {
-    Error::new(Reason::NotFound, "spot has no funding; ask Venue::Futures or Venue::Coin")
+    Error::new(Reason::NotFound, "spot has no funding; ask Venue::UsdM or Venue::CoinM")
 }
 
 fn unreadable(what: &str) -> Error {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use lastgood::BypassReason;
 
 use crate::candles::Question;
-use crate::cut::Cut;
 use crate::identity::Identities;
 use crate::line::Line;
+use crate::projection::Projection;
 use crate::query::{Params, is_symbol, symbol_list};
 use crate::region::RegionName;
-use crate::source::Source;
+use crate::upstream_request::UpstreamRequest;
 use crate::venue::{Endpoint, Recipe, Venue, Weight, endpoint};
 
 mod memo;
@@ -80,7 +80,7 @@ pub fn plan(identities: &Identities, venue: Venue, request: Request<'_>) -> Plan
     };
     let exchange = identities.of(venue);
     let Some(mut params) = Params::parse(request.query) else {
-        let line = Line::only(Source::raw(exchange, endpoint, request.query, micros));
+        let line = Line::only(UpstreamRequest::raw(exchange, endpoint, request.query, micros));
         return Plan::Cached(line.starting_a_book(endpoint.recipe == Recipe::Depth));
     };
     settle_limit(endpoint, &mut params);
@@ -104,7 +104,7 @@ fn settle_limit(endpoint: &Endpoint, params: &mut Params<'_>) {
         Venue::Spot if limit > LARGEST_LIMIT => return,
         // Spot clamps to the maximum; futures refuse, so that their text must come from upstream.
         Venue::Spot => limit.min(u64::from(most)),
-        Venue::Futures | Venue::Coin => limit,
+        Venue::UsdM | Venue::CoinM => limit,
     };
     params.set("limit", (limit != u64::from(default)).then(|| limit.to_string()));
 }
@@ -137,22 +137,22 @@ impl Asking<'_> {
     }
 
     /// The question as it was asked.
-    fn direct(&self) -> Source {
-        self.source(&self.params, Cut::Whole)
+    fn direct(&self) -> UpstreamRequest {
+        self.request(&self.params, Projection::Whole)
     }
 
-    fn source(&self, params: &Params<'_>, cut: Cut) -> Source {
-        let mut source = Source::direct(self.exchange, self.endpoint, params, self.micros);
-        source.cut = cut;
-        source
+    fn request(&self, params: &Params<'_>, projection: Projection) -> UpstreamRequest {
+        let mut request = UpstreamRequest::direct(self.exchange, self.endpoint, params, self.micros);
+        request.projection = projection;
+        request
     }
 
     /// The same question with another limit.
-    fn limited(&self, limit: u64, cut: Cut) -> Source {
+    fn limited(&self, limit: u64, projection: Projection) -> UpstreamRequest {
         let default = self.endpoint.limit.map_or(0, |(default, _)| u64::from(default));
         let mut params = self.params.clone();
         params.set("limit", (limit != default).then(|| limit.to_string()));
-        self.source(&params, cut)
+        self.request(&params, projection)
     }
 
     /// The limit that is asked for; `None` where it is written in any but the plainest way.
@@ -182,7 +182,7 @@ impl Asking<'_> {
             (Venue::Spot, RegionName::Ticker24hr) => &["symbol", "symbols", "symbolStatus", "type"],
             (Venue::Spot, _) => &["symbol", "symbols", "symbolStatus"],
             // Futures know no list of symbols, and pass over what they do not know.
-            (Venue::Futures | Venue::Coin, _) => &["symbol"],
+            (Venue::UsdM | Venue::CoinM, _) => &["symbol"],
         };
         let is = |name: &str, values: &[&str]| self.params.get(name).is_none_or(|value| values.contains(&value));
         let is_known = self.params.only(known)
@@ -190,14 +190,16 @@ impl Asking<'_> {
             && is("symbolStatus", &["TRADING", "HALT", "BREAK"]);
         let Some(mut symbols) = self.symbols().filter(|_| is_known) else { return self.as_asked() };
         // An object for `symbol`, but on COIN-M; a list for `symbols`.
-        let cut = match symbols.pop() {
-            Some(one) if self.params.get("symbol").is_some() && self.endpoint.venue != Venue::Coin => Cut::Row(one),
-            last => Cut::Rows(symbols.into_iter().chain(last).collect()),
+        let projection = match symbols.pop() {
+            Some(one) if self.params.get("symbol").is_some() && self.endpoint.venue != Venue::CoinM => {
+                Projection::Row(one)
+            }
+            last => Projection::Rows(symbols.into_iter().chain(last).collect()),
         };
         let mut of_all = self.params.clone();
         of_all.set("symbol", None);
         of_all.set("symbols", None);
-        let (all, direct) = (self.source(&of_all, cut), self.direct());
+        let (all, direct) = (self.request(&of_all, projection), self.direct());
         // Three singles of a 2-weight ticker cost more than one 4-weight snapshot that serves all bots.
         Plan::Cached(match all.weight <= direct.weight * 3 {
             true => Line::new(all, Some(direct), []),
@@ -210,7 +212,7 @@ impl Asking<'_> {
         let filters = self.endpoint.venue == Venue::Spot && self.params.only(&["symbol", "symbols"]);
         match self.symbols().filter(|_| filters) {
             Some(symbols) => {
-                let load = self.source(&Params::default(), Cut::Symbols(symbols));
+                let load = self.request(&Params::default(), Projection::Symbols(symbols));
                 Plan::Cached(Line::new(load, Some(self.direct()), []))
             }
             None => self.as_asked(),
@@ -225,7 +227,7 @@ impl Asking<'_> {
         let direct = || Plan::Cached(Line::only(self.direct()).starting_a_book(starts_book));
         let known = |limit: &u64| match self.endpoint.venue {
             Venue::Spot => *limit > 0,
-            Venue::Futures | Venue::Coin => FUTURES_LIMITS.contains(limit),
+            Venue::UsdM | Venue::CoinM => FUTURES_LIMITS.contains(limit),
         };
         let is_plain = self.names_a_symbol() && self.params.only(&["symbol", "limit"]);
         let (Weight::Limit(bounds), Some(limit), true) = (self.endpoint.weight, limit.filter(known), is_plain) else {
@@ -233,8 +235,8 @@ impl Asking<'_> {
         };
         let levels = usize::try_from(limit).unwrap_or(usize::MAX);
         let bounds = bounds.iter().map(|(bound, _)| u64::from(*bound)).filter(|bound| *bound >= limit);
-        let cut = |bound| if bound == limit { Cut::Whole } else { Cut::Levels(levels) };
-        let mut books = bounds.map(|bound| self.limited(bound, cut(bound)));
+        let projection = |bound| if bound == limit { Projection::Whole } else { Projection::Levels(levels) };
+        let mut books = bounds.map(|bound| self.limited(bound, projection(bound)));
         match books.next() {
             Some(load) => Plan::Cached(Line::new(load, None, books).starting_a_book(starts_book)),
             None => direct(),
@@ -248,7 +250,7 @@ impl Asking<'_> {
         if !is_plain || !(1..=u64::from(most)).contains(&limit) {
             return self.as_asked();
         }
-        let last = Cut::Last(usize::try_from(limit).unwrap_or(usize::MAX));
+        let last = Projection::Last(usize::try_from(limit).unwrap_or(usize::MAX));
         let longer = [default, most].map(u64::from).into_iter().filter(|longer| *longer > limit);
         Plan::Cached(Line::new(self.direct(), None, longer.map(|longer| self.limited(longer, last.clone()))))
     }
@@ -281,8 +283,8 @@ mod tests {
         }
     }
 
-    fn load(target: &str) -> Source {
-        Source::clone(line(target).load())
+    fn load(target: &str) -> UpstreamRequest {
+        UpstreamRequest::clone(line(target).load())
     }
 
     #[test]
@@ -322,9 +324,9 @@ mod tests {
         let line = line("/api/v3/ticker/price?symbol=BTCUSDT");
         let load = line.load();
         assert_eq!((load.query.as_str(), load.weight, load.shape), ("", 4, Shape::Array));
-        assert_eq!(load.cut, Cut::Row("BTCUSDT".to_owned()));
+        assert_eq!(load.projection, Projection::Row("BTCUSDT".to_owned()));
         assert_eq!(line.question().query, "symbol=BTCUSDT");
-        let keys: Vec<&str> = line.candidates().iter().map(|source| source.key.as_str()).collect();
+        let keys: Vec<&str> = line.candidates().iter().map(|request| request.key.as_str()).collect();
         let path = "spot/api/v3/ticker/price?";
         let all = [path.to_owned(), format!("{path}symbol=BTCUSDT"), format!("{path}#before")];
         assert_eq!(keys, all, "the list, the question itself, and the list from before");
@@ -341,10 +343,10 @@ mod tests {
     #[test]
     fn a_coin_m_ticker_of_one_symbol_is_a_list_of_one() {
         let line = line("/dapi/v1/ticker/price?symbol=BTCUSD_PERP");
-        assert_eq!(line.load().cut, Cut::Rows(vec!["BTCUSD_PERP".to_owned()]));
-        assert_eq!(get(Venue::Coin, "/dapi/v1/ticker/price?pair=BTCUSD"), {
+        assert_eq!(line.load().projection, Projection::Rows(vec!["BTCUSD_PERP".to_owned()]));
+        assert_eq!(get(Venue::CoinM, "/dapi/v1/ticker/price?pair=BTCUSD"), {
             let direct = self::load("/dapi/v1/ticker/price?pair=BTCUSD");
-            assert_eq!(direct.cut, Cut::Whole);
+            assert_eq!(direct.projection, Projection::Whole);
             Plan::Cached(Line::only(direct))
         });
     }
@@ -353,10 +355,10 @@ mod tests {
     fn depth_is_loaded_at_the_bound_of_its_weight() {
         let line = line("/api/v3/depth?symbol=X&limit=5");
         assert_eq!((line.load().query.as_str(), line.load().weight), ("symbol=X", 5));
-        assert_eq!(line.load().cut, Cut::Levels(5));
+        assert_eq!(line.load().projection, Projection::Levels(5));
         assert_eq!(line.candidates().len(), 4);
         let deep = load("/api/v3/depth?limit=20000&symbol=X");
-        assert_eq!((deep.query.as_str(), deep.cut), ("limit=5000&symbol=X", Cut::Whole));
+        assert_eq!((deep.query.as_str(), deep.projection), ("limit=5000&symbol=X", Projection::Whole));
         let load = load("/fapi/v1/depth?symbol=X&limit=20");
         assert_eq!((load.query.as_str(), load.weight), ("limit=50&symbol=X", 2));
         let load = self::load("/fapi/v1/depth?symbol=X&limit=7");
@@ -386,8 +388,9 @@ mod tests {
     #[test]
     fn the_newest_trades_are_the_end_of_any_longer_list() {
         let line = line("/api/v3/trades?symbol=X&limit=5");
-        let others: Vec<_> = line.candidates()[1..].iter().map(|source| (source.query.as_str(), &source.cut)).collect();
-        assert_eq!(others, [("symbol=X", &Cut::Last(5)), ("limit=1000&symbol=X", &Cut::Last(5))]);
+        let others: Vec<_> =
+            line.candidates()[1..].iter().map(|request| (request.query.as_str(), &request.projection)).collect();
+        assert_eq!(others, [("symbol=X", &Projection::Last(5)), ("limit=1000&symbol=X", &Projection::Last(5))]);
         assert_eq!(line.load().query, "limit=5&symbol=X");
         assert_eq!(self::line("/api/v3/aggTrades?symbol=X&limit=5&fromId=1").candidates().len(), 1);
         assert_eq!(self::line("/fapi/v1/aggTrades?symbol=X&limit=1001").candidates().len(), 1);
@@ -422,12 +425,12 @@ mod tests {
             "/fapi/v1/ticker/price?symbols=[\"A\"]",
         ] {
             let line = line(target);
-            assert_eq!((line.candidates().len(), &line.load().cut), (1, &Cut::Whole), "{target}");
+            assert_eq!((line.candidates().len(), &line.load().projection), (1, &Projection::Whole), "{target}");
             let (_, query) = target.split_once('?').unwrap();
             assert_eq!(line.load().query, Params::parse(query).unwrap().to_query(), "{target}");
         }
         let unicode = load("/api/v3/ticker/price?symbols=[\"币安人生USDT\"]");
-        assert_eq!(unicode.cut, Cut::Rows(vec!["币安人生USDT".to_owned()]));
+        assert_eq!(unicode.projection, Projection::Rows(vec!["币安人生USDT".to_owned()]));
     }
 
     #[test]

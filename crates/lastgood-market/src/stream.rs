@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::candles::{Series, StreamedCandle};
-use crate::source::Source;
+use crate::upstream_request::UpstreamRequest;
 use crate::validate::is_decimal;
 use crate::venue::{Recipe, Venue};
 
@@ -65,15 +65,15 @@ pub fn candle_stream(series: &Series) -> Option<String> {
         .then(|| format!("{}@kline_{}", series.symbol().to_lowercase(), series.interval))
 }
 
-/// The stream that keeps the answer to a source current; `None` where there is none.
-pub fn ticker_stream(source: &Source) -> Option<String> {
-    let symbol = source.query.strip_prefix("symbol=").filter(|rest| !rest.contains(['&', '%']))?;
-    let kind = match source.endpoint.path {
+/// The stream that keeps the answer to a request current; `None` where there is none.
+pub fn ticker_stream(request: &UpstreamRequest) -> Option<String> {
+    let symbol = request.query.strip_prefix("symbol=").filter(|rest| !rest.contains(['&', '%']))?;
+    let kind = match request.endpoint.path {
         "/api/v3/ticker/24hr" | "/fapi/v1/ticker/24hr" => "ticker",
         "/api/v3/ticker/bookTicker" => "bookTicker",
         _ => return None,
     };
-    (source.endpoint.recipe == Recipe::Ticker && !source.micros).then(|| format!("{}@{kind}", symbol.to_lowercase()))
+    (request.endpoint.recipe == Recipe::Ticker && !request.micros).then(|| format!("{}@{kind}", symbol.to_lowercase()))
 }
 
 /// The path below a stream base that delivers the streams which this crate names.
@@ -82,7 +82,7 @@ pub fn ticker_stream(source: &Source) -> Option<String> {
 pub fn stream_path(venue: Venue) -> &'static str {
     match venue {
         Venue::Spot => "/stream",
-        Venue::Futures | Venue::Coin => "/market/stream",
+        Venue::UsdM | Venue::CoinM => "/market/stream",
     }
 }
 
@@ -309,7 +309,7 @@ mod tests {
             body,
             r#"{"symbol":"X","priceChange":"1","priceChangePercent":"2","weightedAvgPrice":"3","prevClosePrice":"4","lastPrice":"5","lastQty":"6","bidPrice":"7","bidQty":"8","askPrice":"9","askQty":"10","openPrice":"11","highPrice":"12","lowPrice":"13","volume":"14","quoteVolume":"15","openTime":16,"closeTime":17,"firstId":18,"lastId":19,"count":20}"#
         );
-        let Some(Message::Ticker { body, .. }) = read(Venue::Futures, &text) else { panic!("no ticker") };
+        let Some(Message::Ticker { body, .. }) = read(Venue::UsdM, &text) else { panic!("no ticker") };
         assert!(!body.contains("bidPrice") && !body.contains("prevClosePrice"), "{body}");
         // What lacks a field is no ticker.
         assert_eq!(read(Venue::Spot, r#"{"stream":"x@ticker","data":{"s":"X"}}"#), None);
@@ -410,10 +410,10 @@ mod tests {
         };
         let stream = Some("btcusdt@kline_1M".to_owned());
         assert_eq!(candles(Venue::Spot, "/api/v3/klines?symbol=BTCUSDT&interval=1M"), stream);
-        assert_eq!(candles(Venue::Futures, "/fapi/v1/klines?symbol=BTCUSDT&interval=1M"), stream);
+        assert_eq!(candles(Venue::UsdM, "/fapi/v1/klines?symbol=BTCUSDT&interval=1M"), stream);
         assert_eq!(candles(Venue::Spot, "/api/v3/klines?symbol=BTCUSDT&interval=1d&timeZone=8"), None);
         assert_eq!(candles(Venue::Spot, "/api/v3/uiKlines?symbol=BTCUSDT&interval=1d"), None);
-        assert_eq!(candles(Venue::Coin, "/dapi/v1/klines?symbol=BTCUSD_PERP&interval=1d"), None);
+        assert_eq!(candles(Venue::CoinM, "/dapi/v1/klines?symbol=BTCUSD_PERP&interval=1d"), None);
         let ticker = |target: &str| match planned(Venue::Spot, target) {
             Plan::Cached(line) => ticker_stream(line.question()),
             other => panic!("{other:?}"),

@@ -18,7 +18,7 @@ use crate::line::is_outdated;
 use crate::regions::Regions;
 use crate::stream::{self, Message, Misplaced, Order, STREAMS_A_CONNECTION, Stamp, candle_stream, ticker_stream};
 use crate::validate::check_answer;
-use crate::{RegionName, Source, Venue};
+use crate::{RegionName, UpstreamRequest, Venue};
 
 mod connection;
 mod error;
@@ -113,7 +113,7 @@ enum Dropped {
 #[derive(Clone)]
 enum Target {
     Candles(Arc<Series>),
-    Ticker(Arc<Source>),
+    Ticker(Arc<UpstreamRequest>),
 }
 
 /// The streams of a venue that are wanted, by name.
@@ -123,7 +123,7 @@ type Wanted = BTreeMap<String, Target>;
 pub struct Streams {
     /// Venues with a stream base, by [`Venue`].
     enabled: [bool; 3],
-    tickers: Mutex<HashMap<String, (Arc<Source>, Timestamp)>>,
+    tickers: Mutex<HashMap<String, (Arc<UpstreamRequest>, Timestamp)>>,
     counters: [Counters; 3],
     /// What was last taken, by venue. It outlives the connections.
     orders: [Mutex<Order>; 3],
@@ -165,11 +165,11 @@ impl Streams {
     }
 
     /// Notes that a ticker is asked for, so that it is streamed; does nothing for other questions. A note that comes while others are noted may be missed; it will come again.
-    pub fn note(&self, source: &Arc<Source>) {
-        if !is_ticker(source) || !self.is_enabled(source.endpoint.venue) {
+    pub fn note(&self, request: &Arc<UpstreamRequest>) {
+        if !is_ticker(request) || !self.is_enabled(request.endpoint.venue) {
             return;
         }
-        let (Ok(mut tickers), Some(stream)) = (self.tickers.try_lock(), ticker_stream(source)) else {
+        let (Ok(mut tickers), Some(stream)) = (self.tickers.try_lock(), ticker_stream(request)) else {
             return;
         };
         let now = self.clock.now();
@@ -177,16 +177,16 @@ impl Streams {
             tickers.retain(|_, (_, at)| now.since(*at) <= IN_USE_FOR);
         }
         if tickers.len() < MOST_TICKERS {
-            tickers.insert(stream, (Arc::clone(source), now));
+            tickers.insert(stream, (Arc::clone(request), now));
         }
     }
 
-    fn tickers_in_use(&self, venue: Venue) -> Vec<(String, Arc<Source>)> {
+    fn tickers_in_use(&self, venue: Venue) -> Vec<(String, Arc<UpstreamRequest>)> {
         let now = self.clock.now();
         let Ok(mut tickers) = self.tickers.lock() else { return Vec::new() };
         tickers.retain(|_, (_, at)| now.since(*at) <= IN_USE_FOR);
-        let of_venue = tickers.iter().filter(|(_, (source, _))| source.endpoint.venue == venue);
-        of_venue.map(|(stream, (source, _))| (stream.clone(), Arc::clone(source))).collect()
+        let of_venue = tickers.iter().filter(|(_, (request, _))| request.endpoint.venue == venue);
+        of_venue.map(|(stream, (request, _))| (stream.clone(), Arc::clone(request))).collect()
     }
 
     /// The streams of a venue that are wanted.
@@ -194,7 +194,7 @@ impl Streams {
         let series = self.candles.in_use(IN_USE_FOR).into_iter().filter(|series| series.endpoint.venue == venue);
         let candles = series.filter_map(|series| Some((candle_stream(&series)?, Target::Candles(series))));
         let tickers = self.tickers_in_use(venue);
-        let tickers = tickers.into_iter().map(|(stream, source)| (stream, Target::Ticker(source)));
+        let tickers = tickers.into_iter().map(|(stream, request)| (stream, Target::Ticker(request)));
         // The series that were asked for last come first.
         candles.chain(tickers).take(STREAMS_A_CONNECTION).collect()
     }
@@ -219,8 +219,8 @@ impl Streams {
                 _ => return false,
             },
             Message::Ticker { stream, at, number, body } => match wanted.get(&stream) {
-                Some(Target::Ticker(source)) => {
-                    self.take_ticker(venue, &stream, Stamp { at, number }, source, body).await
+                Some(Target::Ticker(request)) => {
+                    self.take_ticker(venue, &stream, Stamp { at, number }, request, body).await
                 }
                 _ => return false,
             },
@@ -265,21 +265,21 @@ impl Streams {
         venue: Venue,
         stream: &str,
         stamp: Stamp,
-        source: &Source,
+        request: &UpstreamRequest,
         body: String,
     ) -> Result<(), Dropped> {
-        check_answer(&body, source).map_err(|_| Dropped::Unreadable)?;
-        let region = self.regions.of(source.region());
-        let kept = region.peek(&source.key).map(|kept| kept.source_time());
+        check_answer(&body, request).map_err(|_| Dropped::Unreadable)?;
+        let region = self.regions.of(request.region());
+        let kept = region.peek(&request.key).map(|kept| kept.source_time());
         self.check_place(venue, stream, stamp, kept)?;
         // A stream may be behind what the exchange answered since.
-        if is_outdated(region, source, body.as_bytes()) {
+        if is_outdated(region, request, body.as_bytes()) {
             return Err(Dropped::Misplaced(Misplaced::Outdated));
         }
         let value = Value::new(body).with_meta("application/json;charset=UTF-8");
         let persist = Persist::Every(TICKER_STORED_EVERY);
         let loaded = Loaded { fresh_for: Some(TICKER_FRESH_FOR), persist, ..Loaded::from(value) };
-        region.put(&source.key, loaded).await;
+        region.put(&request.key, loaded).await;
         self.order(venue).took(stream, stamp, self.clock.now());
         self.counters(venue).taken.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -313,7 +313,7 @@ impl Streams {
     }
 }
 
-/// Whether a source is a ticker that a stream can keep fresh.
-fn is_ticker(source: &Source) -> bool {
-    matches!(source.region(), RegionName::Ticker24hr | RegionName::BookTicker)
+/// Whether a request is a ticker that a stream can keep fresh.
+fn is_ticker(request: &UpstreamRequest) -> bool {
+    matches!(request.region(), RegionName::Ticker24hr | RegionName::BookTicker)
 }

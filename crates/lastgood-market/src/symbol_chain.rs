@@ -23,7 +23,7 @@ use crate::regions::Regions;
 use crate::symbols::{Link, Prepared, Stamp, prepare};
 use crate::trouble::Troubles;
 use crate::upstream::{BanMemory, ExchangeLoader, Options, UpstreamError, Upstreams, yielded};
-use crate::{Budget, Identities, Priority, Received, RegionName, Source, Venue};
+use crate::{Budget, Identities, Priority, Received, RegionName, UpstreamRequest, Venue};
 
 /// Volumes move slowly: tickers of this age still order a list.
 const TICKERS_SERVE_FOR: Duration = Duration::from_secs(600);
@@ -269,7 +269,7 @@ impl SymbolChain {
     /// The budgets of the testnets, where they are asked.
     pub fn testnet_budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
         // COIN-M has no list.
-        self.testnet.iter().flat_map(Upstreams::budgets).filter(|(venue, _)| *venue != Venue::Coin)
+        self.testnet.iter().flat_map(Upstreams::budgets).filter(|(venue, _)| *venue != Venue::CoinM)
     }
 
     /// What a link has; `None` when the exchange refuses its key.
@@ -281,8 +281,8 @@ impl SymbolChain {
         priority: Option<Priority>,
     ) -> Result<Option<Info>, Error> {
         // The whole list, for every user: with `permissions`, or signed, it would be one account's.
-        let source = source(self.identities(), venue, "exchangeInfo")?;
-        let Some(key) = key(link, keys) else { return self.public_info(&source, priority).await.map(Some) };
+        let request = request(self.identities(), venue, "exchangeInfo")?;
+        let Some(key) = key(link, keys) else { return self.public_info(&request, priority).await.map(Some) };
         // It may have been refused while this load waited for another with the same key.
         if self.refusals.is_refused(key) {
             return Ok(None);
@@ -294,7 +294,7 @@ impl SymbolChain {
         };
         let is_kept = || self.lists.peek(&self.name_with(venue, keys)).is_some();
         let priority = priority.unwrap_or_else(|| Priority::of_load(is_kept()));
-        let Some(Received { value, asked_at }) = upstreams.load_as(&source, priority, key.header()).await? else {
+        let Some(Received { value, asked_at }) = upstreams.load_as(&request, priority, key.header()).await? else {
             self.refusals.note(key, keys, venue, link);
             return Ok(None);
         };
@@ -304,13 +304,17 @@ impl SymbolChain {
     }
 
     /// The exchangeInfo that the drop-in API serves, too: the first that needs it loads it for both.
-    async fn public_info(self: &Arc<Self>, source: &Arc<Source>, priority: Option<Priority>) -> Result<Info, Error> {
-        let (chain, asked) = (Arc::clone(self), Arc::clone(source));
+    async fn public_info(
+        self: &Arc<Self>,
+        request: &Arc<UpstreamRequest>,
+        priority: Option<Priority>,
+    ) -> Result<Info, Error> {
+        let (chain, asked) = (Arc::clone(self), Arc::clone(request));
         let load = move || async move {
             let has_kept = chain.exchange_info.peek(&asked.key).is_some();
             Ok(chain.loader.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await?)
         };
-        let answer = self.exchange_info.get_or_load(&source.key, load).await?;
+        let answer = self.exchange_info.get_or_load(&request.key, load).await?;
         let standing = match answer.outcome() {
             Outcome::Stale => Standing::Stale,
             Outcome::LastGood(reason) => Standing::LastGood(reason),
@@ -339,17 +343,17 @@ impl SymbolChain {
 
     /// The 24 h tickers of all symbols, from the cache if it has any that are young enough.
     async fn tickers(self: &Arc<Self>, venue: Venue, priority: Option<Priority>) -> Option<Bytes> {
-        let source = source(self.identities(), venue, "ticker/24hr").ok()?;
-        let held = self.tickers.peek(&source.key).filter(|held| held.age() < TICKERS_SERVE_FOR);
+        let request = request(self.identities(), venue, "ticker/24hr").ok()?;
+        let held = self.tickers.peek(&request.key).filter(|held| held.age() < TICKERS_SERVE_FOR);
         if let Some(held) = held {
             return Some(held.body().clone());
         }
-        let (chain, asked) = (Arc::clone(self), Arc::clone(&source));
+        let (chain, asked) = (Arc::clone(self), Arc::clone(&request));
         let load = move || async move {
             let has_kept = chain.tickers.peek(&asked.key).is_some();
             Ok(chain.loader.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await?)
         };
-        match self.tickers.get_or_load(&source.key, load).await {
+        match self.tickers.get_or_load(&request.key, load).await {
             Ok(tickers) => Some(tickers.body().clone()),
             Err(why) => {
                 tracing::debug!(market = %venue, %why, "no tickers: symbols are not ordered by volume");
@@ -373,12 +377,12 @@ fn has(link: Link, keys: &Keys) -> bool {
     link == Link::Public || key(link, keys).is_some()
 }
 
-/// The source of all symbols at an endpoint of a venue.
-pub(crate) fn source(identities: &Identities, venue: Venue, endpoint: &str) -> Result<Arc<Source>, Error> {
+/// The request of all symbols at an endpoint of a venue.
+pub(crate) fn request(identities: &Identities, venue: Venue, endpoint: &str) -> Result<Arc<UpstreamRequest>, Error> {
     let base = match venue {
         Venue::Spot => "/api/v3/",
-        Venue::Futures => "/fapi/v1/",
-        Venue::Coin => "/dapi/v1/",
+        Venue::UsdM => "/fapi/v1/",
+        Venue::CoinM => "/dapi/v1/",
     };
     let path = [base, endpoint].concat();
     match plan(identities, venue, Request { is_get: true, path: &path, ..Request::default() }) {

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::budget::{Ask, Frequency, Spent, bounds};
 use crate::validate::Fetched;
-use crate::{Budget, Identities, PassOnly, Priority, Received, RegionName, Source, Venue};
+use crate::{Budget, Identities, PassOnly, Priority, Received, RegionName, UpstreamRequest, Venue};
 
 mod bans;
 mod client;
@@ -50,7 +50,7 @@ pub use self::options::{
 pub use self::remembered::remember_identities;
 pub use self::sent::BadBody;
 pub use self::share::{BudgetShare, SharePace};
-pub use self::site::Site;
+pub use self::site::SiteClient;
 
 use self::client::{HttpClient, public_request, read, used_weight};
 use self::refusals::reason_to_stop;
@@ -100,7 +100,7 @@ pub enum Unanswered {
 /// The request to a host.
 #[derive(Clone, Copy)]
 struct Question<'a> {
-    source: &'a Source,
+    request: &'a UpstreamRequest,
     /// Path and query.
     target: &'a str,
     priority: Priority,
@@ -129,8 +129,8 @@ struct Reply {
 }
 
 impl Reply {
-    fn received(self, source: &Source, now: Timestamp) -> Result<Received, Error> {
-        Ok(Received { value: self.fetched.into_value(source, now)?, asked_at: self.asked_at })
+    fn received(self, request: &UpstreamRequest, now: Timestamp) -> Result<Received, Error> {
+        Ok(Received { value: self.fetched.into_value(request, now)?, asked_at: self.asked_at })
     }
 }
 
@@ -204,8 +204,8 @@ impl Upstreams {
     /// # Errors
     ///
     /// Why there is none; [`Fetched::into_value`] says what counts as none.
-    pub async fn load(&self, source: &Source, priority: Priority) -> Result<Received, Error> {
-        let received = self.load_with(source, priority, None).await?;
+    pub async fn load(&self, request: &UpstreamRequest, priority: Priority) -> Result<Received, Error> {
+        let received = self.load_with(request, priority, None).await?;
         received.ok_or_else(|| Error::new(Reason::Upstream, "the exchange refuses a question without an API key"))
     }
 
@@ -217,47 +217,47 @@ impl Upstreams {
     /// As [`Upstreams::load`].
     pub async fn load_as(
         &self,
-        source: &Source,
+        request: &UpstreamRequest,
         priority: Priority,
         key: &HeaderValue,
     ) -> Result<Option<Received>, Error> {
-        self.load_with(source, priority, Some(key)).await
+        self.load_with(request, priority, Some(key)).await
     }
 
     async fn load_with(
         &self,
-        source: &Source,
+        request: &UpstreamRequest,
         priority: Priority,
         key: Option<&HeaderValue>,
     ) -> Result<Option<Received>, Error> {
-        let venue = self.venue(source.endpoint.venue);
-        let exchange = venue.condition.begin(source.endpoint.path);
-        match self.fetch(source, priority, key).await {
+        let venue = self.venue(request.endpoint.venue);
+        let exchange = venue.condition.begin(request.endpoint.path);
+        match self.fetch(request, priority, key).await {
             // Our own budget is no fault of the exchange's.
             Answered { host: None, fetched } => {
                 exchange.not_begun();
-                fetched.and_then(|reply| reply.received(source, self.exchange_now())).map(Some)
+                fetched.and_then(|reply| reply.received(request, self.exchange_now())).map(Some)
             }
             Answered { host: Some(host), fetched } => {
                 let received = match fetched {
                     Ok(reply) if key.is_some() && reply.fetched.refuses_key() => Ok(None),
-                    Ok(reply) => reply.received(source, self.exchange_now()).map(Some),
+                    Ok(reply) => reply.received(request, self.exchange_now()).map(Some),
                     Err(error) => Err(error),
                 };
-                host.condition.ended(source.endpoint.path, &received);
+                host.condition.ended(request.endpoint.path, &received);
                 exchange.ended(&received);
                 received
             }
         }
     }
 
-    async fn fetch(&self, source: &Source, priority: Priority, key: Option<&HeaderValue>) -> Answered<'_> {
-        let target = match source.query.as_str() {
-            "" => source.endpoint.path.to_owned(),
-            query => format!("{}?{query}", source.endpoint.path),
+    async fn fetch(&self, request: &UpstreamRequest, priority: Priority, key: Option<&HeaderValue>) -> Answered<'_> {
+        let target = match request.query.as_str() {
+            "" => request.endpoint.path.to_owned(),
+            query => format!("{}?{query}", request.endpoint.path),
         };
-        let question = Question { source, target: &target, priority, key };
-        let hosts = self.venue(source.endpoint.venue).in_order();
+        let question = Question { request, target: &target, priority, key };
+        let hosts = self.venue(request.endpoint.venue).in_order();
         let attempts = hosts.len().min(MOST_ATTEMPTS);
         let mut outcome =
             Answered { host: None, fetched: Err(Error::new(Reason::Unreachable, "no upstream is configured")) };
@@ -269,7 +269,7 @@ impl Upstreams {
                 Attempt::Ended(ended, result) => (ended, result),
             };
             if let (Some(host), Err(error)) = (outcome.host, &outcome.fetched) {
-                host.condition.failed(source.endpoint.path, error);
+                host.condition.failed(request.endpoint.path, error);
             }
             outcome = Answered { host: Some(host), fetched: ended };
             // An answer, a refusal or garbage would be the same elsewhere; trouble of the host's own may not be.
@@ -281,21 +281,21 @@ impl Upstreams {
     }
 
     async fn attempt(&self, host: &Host, question: Question<'_>, is_last: bool) -> Attempt {
-        let Question { source, priority, .. } = question;
-        let bucket = source.endpoint.bucket();
-        let ask = Ask { bucket, weight: source.weight, priority, frequency: self.frequency.of(&source.key) };
+        let Question { request, priority, .. } = question;
+        let bucket = request.endpoint.bucket();
+        let ask = Ask { bucket, weight: request.weight, priority, frequency: self.frequency.of(&request.key) };
         let _permit = match host.permit(ask).await {
             Ok(permit) => permit,
             Err(error) => return Attempt::Refused(error),
         };
-        let ask = Ask { frequency: self.frequency.of(&source.key), ..ask };
+        let ask = Ask { frequency: self.frequency.of(&request.key), ..ask };
         let spent = match host.budget.spend(ask) {
             Ok(spent) => spent,
             Err(error) => return Attempt::Refused(error),
         };
-        self.frequency.reset(&source.key);
+        self.frequency.reset(&request.key);
         let call = host.call();
-        let condition = host.condition.begin(source.endpoint.path);
+        let condition = host.condition.begin(request.endpoint.path);
         let mut asked = std::pin::pin!(self.ask(host, question, &spent));
         let name = host.url.host();
         let asked = async {
@@ -319,9 +319,9 @@ impl Upstreams {
     }
 
     async fn ask(&self, host: &Host, question: Question<'_>, spent: &Spent<'_>) -> (Result<Reply, Error>, CallResult) {
-        let Question { source, target, key, .. } = question;
-        let request = match public_request(&host.url, target, source.micros, key) {
-            Ok(request) => request,
+        let Question { request, target, key, .. } = question;
+        let sent = match public_request(&host.url, target, request.micros, key) {
+            Ok(sent) => sent,
             Err(why) => {
                 let message = format!("not a request that can be sent: {why}");
                 return (Err(Error::new(Reason::NotFound, message)), CallResult::Answered);
@@ -330,7 +330,7 @@ impl Upstreams {
         let name = host.url.host();
         let unreachable = |what: &str| Err(Error::new(Reason::Unreachable, format!("{name} {what}")));
         let asked_at = self.clock.now();
-        let response = match self.client.request(request).await {
+        let response = match self.client.request(sent).await {
             Ok(response) => response,
             Err(why) if why.is_connect() => return (unreachable(&cannot_be_reached(&why)), not_connected(&why)),
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
@@ -339,7 +339,7 @@ impl Upstreams {
         if self.clock_skew.is_known() {
             self.every_budget().for_each(|budget| budget.go_by(self.clock_skew.millis()));
         }
-        if let Some(used) = used_weight(response.headers()).filter(|_| source.endpoint.states_weight) {
+        if let Some(used) = used_weight(response.headers()).filter(|_| request.endpoint.states_weight) {
             spent.learn_used(used);
         }
         let fetched = match read(response, self.max_answer, self.exchange_now()).await {
@@ -348,14 +348,14 @@ impl Upstreams {
             Err(error) => return (Err(error), CallResult::Answered),
         };
         spent.answered(fetched.status);
-        if fetched.status == 200 && source.region() == RegionName::ExchangeInfo {
+        if fetched.status == 200 && request.region() == RegionName::ExchangeInfo {
             host.budget.learn_limits(&fetched.body);
         }
         // A refused key says nothing of the host, and asks for no pause: others may have better ones.
         if key.is_some() && fetched.refuses_key() {
             return (Ok(Reply { fetched, asked_at }), CallResult::Answered);
         }
-        self.apply_refusal(host, source.endpoint.bucket(), &fetched);
+        self.apply_refusal(host, request.endpoint.bucket(), &fetched);
         let result = CallResult::of(fetched.status, fetched.is_page());
         (Ok(Reply { fetched, asked_at }), result)
     }

@@ -7,7 +7,7 @@ use lastgood::{Error, Reason, Timestamp, Value};
 use serde::Deserialize;
 
 use crate::budget::bounds;
-use crate::source::{Asked, Source};
+use crate::upstream_request::{Asked, UpstreamRequest};
 use crate::venue::{Endpoint, Recipe, Shape};
 
 mod content;
@@ -44,21 +44,21 @@ const LARGEST_ERROR: usize = 4 << 10;
 const KEY_REFUSALS: [i64; 5] = [-1002, -2008, -2014, -2015, -2017];
 
 impl Fetched {
-    /// The answer as a value, with its content type remembered; or why it is no answer to `source`.
+    /// The answer as a value, with its content type remembered; or why it is no answer to `request`.
     ///
     /// # Errors
     ///
     /// [`Reason::NotFound`] with the exchange's own answer when it refused the question; [`Reason::RateLimited`] and
     /// [`Reason::Banned`] with the time to wait; [`Reason::Firewall`]; [`Reason::Upstream`] for its own trouble; [`Reason::Malformed`] for
     /// anything that is not of the shape asked for.
-    pub fn into_value(self, source: &Source, now: Timestamp) -> Result<Value, Error> {
+    pub fn into_value(self, request: &UpstreamRequest, now: Timestamp) -> Result<Value, Error> {
         if self.status != 200 {
             return Err(self.into_error(now));
         }
         if self.error_body().is_some_and(|error| error.code < 0) {
             return Err(self.into_error(now));
         }
-        match check(&self, source) {
+        match check(&self, request) {
             Ok(()) => Ok(Value::new(self.body).with_meta(self.content_type)),
             Err(unfit) => Err(Error::new(Reason::Malformed, format!("the exchange's answer {unfit}"))),
         }
@@ -139,13 +139,13 @@ pub fn banned_until(msg: &str) -> Option<Timestamp> {
     }
 }
 
-/// Whether `text` is an answer to `source` by its shape and content.
+/// Whether `text` is an answer to `request` by its shape and content.
 ///
 /// # Errors
 ///
 /// When it is none.
-pub fn check_answer(text: &str, source: &Source) -> Result<(), Unfit> {
-    content::check(text, source.shape, source.endpoint.content, &source.asked)
+pub fn check_answer(text: &str, request: &UpstreamRequest) -> Result<(), Unfit> {
+    content::check(text, request.shape, request.endpoint.content, &request.asked)
 }
 
 /// Whether `row` is a row of the answers of an endpoint.
@@ -155,25 +155,25 @@ pub(crate) fn is_row(row: &[u8], endpoint: &Endpoint) -> bool {
 }
 
 /// Whether an answer that is no error fits the question.
-fn check(fetched: &Fetched, source: &Source) -> Result<(), Unfit> {
+fn check(fetched: &Fetched, request: &UpstreamRequest) -> Result<(), Unfit> {
     if !fetched.content_type.to_ascii_lowercase().contains("json") {
         return Err(Unfit::ContentType(fetched.content_type.clone()));
     }
     let text = std::str::from_utf8(&fetched.body).map_err(Unfit::NotText)?;
-    check_answer(text, source)?;
-    if keeps_to_bounds(text, source) { Ok(()) } else { Err(Unfit::OtherCandles) }
+    check_answer(text, request)?;
+    if keeps_to_bounds(text, request) { Ok(()) } else { Err(Unfit::OtherCandles) }
 }
 
 /// Whether a list of candles, which ascend, lies within the times that were asked for.
-fn keeps_to_bounds(text: &str, source: &Source) -> bool {
-    if source.endpoint.recipe != Recipe::Klines {
+fn keeps_to_bounds(text: &str, request: &UpstreamRequest) -> bool {
+    if request.endpoint.recipe != Recipe::Klines {
         return true;
     }
-    let open = |row: &str| row.split(',').next()?.trim().parse().ok().map(crate::source::to_millis);
+    let open = |row: &str| row.split(',').next()?.trim().parse().ok().map(crate::upstream_request::to_millis);
     let first = text.split('[').nth(2).and_then(open);
     let last = text.rsplit('[').next().and_then(open);
-    first.is_none_or(|first| source.asked.start.is_none_or(|start| first >= start))
-        && last.is_none_or(|last| source.asked.end.is_none_or(|end| last <= end))
+    first.is_none_or(|first| request.asked.start.is_none_or(|start| first >= start))
+        && last.is_none_or(|last| request.asked.end.is_none_or(|end| last <= end))
 }
 
 #[cfg(test)]
@@ -183,12 +183,12 @@ mod tests {
     use crate::plan::{Plan, Request, plan};
     use crate::venue::Venue;
 
-    fn source(target: &str) -> Source {
+    fn request(target: &str) -> UpstreamRequest {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let request = Request { is_get: true, path, query, time_unit: None, binary: false };
         match plan(&Identities::public(), Venue::of(path, query).unwrap(), request) {
-            Plan::Cached(line) => Source::clone(line.load()),
-            Plan::Candles(question) => Source::clone(&question.direct),
+            Plan::Cached(line) => UpstreamRequest::clone(line.load()),
+            Plan::Candles(question) => UpstreamRequest::clone(&question.direct),
             other => panic!("{other:?}"),
         }
     }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn reason(target: &str, fetched: Fetched) -> Option<Reason> {
-        fetched.into_value(&source(target), Timestamp::EPOCH).err().map(|error| error.reason)
+        fetched.into_value(&request(target), Timestamp::EPOCH).err().map(|error| error.reason)
     }
 
     #[test]
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_refused_question_is_not_found_and_keeps_the_exchanges_words() {
         let refused = answer(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#);
-        let error = refused.into_value(&source("/api/v3/klines?symbol=X&interval=1m"), Timestamp::EPOCH).unwrap_err();
+        let error = refused.into_value(&request("/api/v3/klines?symbol=X&interval=1m"), Timestamp::EPOCH).unwrap_err();
         assert_eq!(error.reason, Reason::NotFound);
         assert_eq!(error.answer.unwrap().meta.as_deref(), Some("400 application/json;charset=UTF-8"));
         let trouble = answer(400, r#"{"code":-1001,"msg":"Internal error."}"#);

@@ -22,21 +22,21 @@ pub enum Venue {
     /// Spot: `/api`, `/sapi`, `/wapi`.
     Spot,
     /// USD-M futures: `/fapi`, `/futures/data`.
-    Futures,
+    UsdM,
     /// COIN-M futures: `/dapi`.
-    Coin,
+    CoinM,
 }
 
 impl Venue {
     /// Every venue.
-    pub const ALL: [Venue; 3] = [Venue::Spot, Venue::Futures, Venue::Coin];
+    pub const ALL: [Venue; 3] = [Venue::Spot, Venue::UsdM, Venue::CoinM];
 
     /// The word for keys, labels and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Venue::Spot => "spot",
-            Venue::Futures => "futures",
-            Venue::Coin => "coin",
+            Venue::UsdM => "futures",
+            Venue::CoinM => "coin",
         }
     }
 
@@ -44,7 +44,7 @@ impl Venue {
     pub const fn default_weight_limit(self) -> u32 {
         match self {
             Venue::Spot => 6_000,
-            Venue::Futures | Venue::Coin => 2_400,
+            Venue::UsdM | Venue::CoinM => 2_400,
         }
     }
 
@@ -55,8 +55,8 @@ impl Venue {
         let (_, rest) = path.split_once('/').filter(|(before, _)| before.is_empty())?;
         match rest.split_once('/')?.0 {
             "api" | "sapi" | "wapi" => Some(Venue::Spot),
-            "fapi" => Some(Venue::Futures),
-            "dapi" => Some(Venue::Coin),
+            "fapi" => Some(Venue::UsdM),
+            "dapi" => Some(Venue::CoinM),
             "futures" if rest.starts_with("futures/data/") => Some(futures_data_venue(query)),
             _ => None,
         }
@@ -65,7 +65,7 @@ impl Venue {
 
 fn futures_data_venue(query: &str) -> Venue {
     let coin_pair = |field: &str| field.strip_prefix("pair=").is_some_and(|pair| pair.ends_with("USD"));
-    if query.split('&').any(coin_pair) { Venue::Coin } else { Venue::Futures }
+    if query.split('&').any(coin_pair) { Venue::CoinM } else { Venue::UsdM }
 }
 
 impl fmt::Display for Venue {
@@ -177,10 +177,10 @@ mod tests {
     fn only_the_path_chooses_a_venue() {
         assert_eq!(Venue::of("/api/v3/depth", ""), Some(Venue::Spot));
         assert_eq!(Venue::of("/sapi/v1/capital/config/getall", ""), Some(Venue::Spot));
-        assert_eq!(Venue::of("/fapi/v1/depth", "pair=BTCUSD"), Some(Venue::Futures));
-        assert_eq!(Venue::of("/dapi/v1/depth", ""), Some(Venue::Coin));
-        assert_eq!(Venue::of("/futures/data/basis", "pair=BTCUSDT"), Some(Venue::Futures));
-        assert_eq!(Venue::of("/futures/data/basis", "period=5m&pair=BTCUSD"), Some(Venue::Coin));
+        assert_eq!(Venue::of("/fapi/v1/depth", "pair=BTCUSD"), Some(Venue::UsdM));
+        assert_eq!(Venue::of("/dapi/v1/depth", ""), Some(Venue::CoinM));
+        assert_eq!(Venue::of("/futures/data/basis", "pair=BTCUSDT"), Some(Venue::UsdM));
+        assert_eq!(Venue::of("/futures/data/basis", "period=5m&pair=BTCUSD"), Some(Venue::CoinM));
         for path in
             ["//api/v3/depth", "api/v3/depth", "/", "", "/api", "/apix/v3/time", "/futures/x", "http://h/api/v3"]
         {

@@ -9,7 +9,7 @@ use crate::problem::Wrong;
 use crate::value::{self, Raw};
 
 /// The markets that have a list of symbols.
-pub(crate) const MARKETS: [Venue; 2] = [Venue::Spot, Venue::Futures];
+pub(crate) const MARKETS: [Venue; 2] = [Venue::Spot, Venue::UsdM];
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn markets_and_intervals_are_read_and_wrong_ones_refused_with_a_hint() {
         let text = |text: &str| Raw::text(text);
-        assert_eq!(markets(&text("Futures, spot")).unwrap(), [Venue::Futures, Venue::Spot]);
+        assert_eq!(markets(&text("Futures, spot")).unwrap(), [Venue::UsdM, Venue::Spot]);
         assert_eq!(intervals(&text("1m,1M")).unwrap(), ["1m", "1M"]);
         assert!(markets(&text("")).unwrap().is_empty());
         let wrong = markets(&text("sopt")).unwrap_err();

@@ -51,7 +51,7 @@ pub(crate) fn update_at(now: u64) -> u64 {
 pub(crate) fn update_id(venue: Venue, update: u64) -> u64 {
     match venue {
         Venue::Spot => update,
-        Venue::Futures | Venue::Coin => update * SPARSE,
+        Venue::UsdM | Venue::CoinM => update * SPARSE,
     }
 }
 
@@ -179,8 +179,8 @@ pub(crate) fn depth(symbol: &Symbol, levels: usize, now: u64) -> String {
     let sides = format!(r#""bids":{},"asks":{}"#, book.levels(Side::Bids, levels), book.levels(Side::Asks, levels));
     match symbol.venue {
         Venue::Spot => format!(r#"{{"lastUpdateId":{id},{sides}}}"#),
-        Venue::Futures => format!(r#"{{"lastUpdateId":{id},"E":{at},"T":{at},{sides}}}"#),
-        Venue::Coin => format!(
+        Venue::UsdM => format!(r#"{{"lastUpdateId":{id},"E":{at},"T":{at},{sides}}}"#),
+        Venue::CoinM => format!(
             r#"{{"lastUpdateId":{id},"symbol":"{}","pair":"{}","E":{at},"T":{at},{sides}}}"#,
             symbol.name, symbol.pair
         ),

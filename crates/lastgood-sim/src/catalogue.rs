@@ -31,8 +31,8 @@ impl Catalogue {
         Catalogue {
             markets: [
                 market(Venue::Spot, spot),
-                market(Venue::Futures, (spot / 5).max(12)),
-                market(Venue::Coin, (spot / 40).max(12)),
+                market(Venue::UsdM, (spot / 5).max(12)),
+                market(Venue::CoinM, (spot / 40).max(12)),
             ],
         }
     }

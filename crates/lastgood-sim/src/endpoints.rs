@@ -50,8 +50,8 @@ pub(crate) struct Endpoint {
 
 const ALL: &[Venue] = &Venue::ALL;
 const SPOT: &[Venue] = &[Venue::Spot];
-const FUTURES: &[Venue] = &[Venue::Futures];
-const CONTRACTS: &[Venue] = &[Venue::Futures, Venue::Coin];
+const FUTURES: &[Venue] = &[Venue::UsdM];
+const CONTRACTS: &[Venue] = &[Venue::UsdM, Venue::CoinM];
 const CANDLES: &[&str] = &["symbol", "interval", "startTime", "endTime", "timeZone", "limit"];
 const CONTRACT_CANDLES: &[&str] = &["symbol", "pair", "contractType", "interval", "startTime", "endTime", "limit"];
 

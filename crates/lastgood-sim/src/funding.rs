@@ -60,7 +60,7 @@ pub(crate) fn mark(symbol: &Symbol, now: u64) -> Mark {
 pub(crate) fn premium_index(symbol: &Symbol, now: u64) -> String {
     let Mark { at, mark, index, settlement, rate, next_funding } = mark(symbol, now);
     let interest = if rate.is_empty() { "" } else { "0.00010000" };
-    let pair = if symbol.venue == Venue::Coin { format!(r#""pair":"{}","#, symbol.pair) } else { String::new() };
+    let pair = if symbol.venue == Venue::CoinM { format!(r#""pair":"{}","#, symbol.pair) } else { String::new() };
     format!(
         r#"{{"symbol":"{}",{pair}"markPrice":"{mark}","indexPrice":"{index}","estimatedSettlePrice":"{settlement}","lastFundingRate":"{rate}","interestRate":"{interest}","nextFundingTime":{next_funding},"time":{at}}}"#,
         symbol.name,
@@ -111,7 +111,7 @@ pub(crate) fn open_interest(symbol: &Symbol, now: u64) -> String {
     let at = step(now);
     let amount = (fraction(symbol.salt, 41, at / 10_000) + 1.0) * 10_000.0;
     let pair = match symbol.venue {
-        Venue::Coin => format!(r#""pair":"{}","contractType":"{}","#, symbol.pair, symbol.contract.as_str()),
+        Venue::CoinM => format!(r#""pair":"{}","contractType":"{}","#, symbol.pair, symbol.contract.as_str()),
         _ => String::new(),
     };
     format!(r#"{{"openInterest":"{amount:.3}","symbol":"{}",{pair}"time":{at}}}"#, symbol.name)
@@ -151,7 +151,7 @@ pub(crate) fn statistics(kind: &str, symbol: &Symbol, period: u64, range: &Range
         let share = fraction(symbol.salt, 51, number) * 0.4 + 0.3;
         let ratio = format!("{:.4}", share / (1.0 - share));
         let row = match kind {
-            _ if symbol.venue == Venue::Coin && kind != "basis" => coin_statistic(kind, symbol, (at, share, &ratio)),
+            _ if symbol.venue == Venue::CoinM && kind != "basis" => coin_statistic(kind, symbol, (at, share, &ratio)),
             "openInterestHist" => {
                 json!({"symbol": symbol.name, "sumOpenInterest": format!("{:.8}", share * 20_000.0), "sumOpenInterestValue": format!("{:.8}", share * 20_000.0 * price(symbol, at)), "CMCCirculatingSupply": "19000000.00000000", "timestamp": at})
             }

@@ -9,7 +9,7 @@ use crate::{SimConfig, Venue};
 /// What changes with time and configuration, up to where [`tail`] goes on.
 pub(crate) fn head(config: &SimConfig, venue: Venue, server_time: u64) -> String {
     let limits = rate_limits(config, venue);
-    let kind = if venue == Venue::Futures { r#""futuresType":"U_MARGINED","# } else { "" };
+    let kind = if venue == Venue::UsdM { r#""futuresType":"U_MARGINED","# } else { "" };
     format!(r#"{{"timezone":"UTC","serverTime":{server_time},{kind}"rateLimits":{limits},"#)
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn tail(
             _ => contract(symbol),
         });
     });
-    let assets = if venue == Venue::Futures { ASSETS } else { "" };
+    let assets = if venue == Venue::UsdM { ASSETS } else { "" };
     format!(r#""exchangeFilters":[],{assets}"symbols":{symbols}}}"#)
 }
 
@@ -86,7 +86,7 @@ fn spot_symbol(symbol: &Symbol, permission_sets: bool) -> String {
 }
 
 fn contract(symbol: &Symbol) -> String {
-    let is_coin = symbol.venue == Venue::Coin;
+    let is_coin = symbol.venue == Venue::CoinM;
     let delivery = match symbol.contract {
         Contract::Quarter(at) => at,
         _ => 4_133_404_800_000,

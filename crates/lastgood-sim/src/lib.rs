@@ -62,14 +62,14 @@ pub enum Venue {
     /// Spot, under `/api` and `/sapi`.
     Spot,
     /// USD-M futures, under `/fapi` and `/futures/data`.
-    Futures,
+    UsdM,
     /// COIN-M futures, under `/dapi`.
-    Coin,
+    CoinM,
 }
 
 impl Venue {
     /// Every market.
-    pub const ALL: [Venue; 3] = [Venue::Spot, Venue::Futures, Venue::Coin];
+    pub const ALL: [Venue; 3] = [Venue::Spot, Venue::UsdM, Venue::CoinM];
 }
 
 /// What a simulated exchange is like.

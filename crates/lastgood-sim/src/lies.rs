@@ -218,7 +218,7 @@ impl Liar<'_> {
         let limit = Params::parse(self.asked.query).ok()?.number("limit").ok()?.unwrap_or(default);
         let lower = match (name, self.venue) {
             // The futures' books have these sizes only.
-            ("depth", Venue::Futures | Venue::Coin) => {
+            ("depth", Venue::UsdM | Venue::CoinM) => {
                 [500, 100, 50, 20, 10, 5].into_iter().find(|lower| *lower < limit)?
             }
             _ => (limit / 2).max(1),

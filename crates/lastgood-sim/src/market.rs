@@ -17,8 +17,8 @@ pub(crate) fn ticker_price(symbol: &Symbol, now: u64) -> String {
     let price = text(symbol, price(symbol, at));
     match symbol.venue {
         Venue::Spot => format!(r#"{{"symbol":"{}","price":"{price}"}}"#, symbol.name),
-        Venue::Futures => format!(r#"{{"symbol":"{}","price":"{price}","time":{at}}}"#, symbol.name),
-        Venue::Coin => {
+        Venue::UsdM => format!(r#"{{"symbol":"{}","price":"{price}","time":{at}}}"#, symbol.name),
+        Venue::CoinM => {
             format!(r#"{{"symbol":"{}","ps":"{}","price":"{price}","time":{at}}}"#, symbol.name, symbol.pair)
         }
     }
@@ -55,8 +55,8 @@ pub(crate) fn book_ticker(symbol: &Symbol, now: u64) -> String {
     let (core, id) = (quotes.fields(), quotes.update_id);
     match symbol.venue {
         Venue::Spot => format!(r#"{{"symbol":"{}",{core}}}"#, symbol.name),
-        Venue::Futures => format!(r#"{{"symbol":"{}",{core},"time":{at},"lastUpdateId":{id}}}"#, symbol.name),
-        Venue::Coin => {
+        Venue::UsdM => format!(r#"{{"symbol":"{}",{core},"time":{at},"lastUpdateId":{id}}}"#, symbol.name),
+        Venue::CoinM => {
             format!(r#"{{"lastUpdateId":{id},"symbol":"{}","pair":"{}",{core},"time":{at}}}"#, symbol.name, symbol.pair)
         }
     }
@@ -164,8 +164,8 @@ pub(crate) fn window(symbol: &Symbol, begin: u64, form: Form, micros: bool, now:
             quotes(symbol, of.end).fields()
         ),
         // USD-M statistics have no bid and ask.
-        Venue::Futures => format!(r#"{{"symbol":"{name}",{change}{closing}{levels}{flow}{tail}}}"#),
-        Venue::Coin => {
+        Venue::UsdM => format!(r#"{{"symbol":"{name}",{change}{closing}{levels}{flow}{tail}}}"#),
+        Venue::CoinM => {
             format!(
                 r#"{{"symbol":"{name}","pair":"{}",{change}{closing}{levels}{}{tail}}}"#,
                 symbol.pair,

@@ -147,12 +147,12 @@ pub(crate) const JSON: &str = "application/json;charset=UTF-8";
 
 pub(crate) fn venue_of(path: &str, query: &str) -> Venue {
     match path.split('/').nth(1) {
-        Some("fapi") => Venue::Futures,
-        Some("dapi") => Venue::Coin,
+        Some("fapi") => Venue::UsdM,
+        Some("dapi") => Venue::CoinM,
         Some("futures") if query.split('&').any(|field| field.starts_with("pair=") && field.ends_with("USD")) => {
-            Venue::Coin
+            Venue::CoinM
         }
-        Some("futures") => Venue::Futures,
+        Some("futures") => Venue::UsdM,
         _ => Venue::Spot,
     }
 }
@@ -180,7 +180,7 @@ pub(crate) fn faulty(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> 
             ..made(429, JSON, r#"{"code":-1003,"msg":"Too much request weight used; current limit is 6000 request weight per 1 MINUTE. Please use WebSocket Streams for live updates to avoid polling the API."}"#)
         }),
         FaultKind::BannedSpot => Some(refused(Venue::Spot, banned(Venue::Spot, state.clock.now() + 120_000, state.clock.now()))),
-        FaultKind::BannedFutures => Some(refused(Venue::Futures, banned(Venue::Futures, state.clock.now() + 120_000, state.clock.now()))),
+        FaultKind::BannedFutures => Some(refused(Venue::UsdM, banned(Venue::UsdM, state.clock.now() + 120_000, state.clock.now()))),
         _ => None,
     })
 }

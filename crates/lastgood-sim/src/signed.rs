@@ -141,8 +141,8 @@ impl Accounts {
             "/api/v3/account" => spot_account(uid, request.now),
             "/sapi/v1/capital/config/getall" => coins(account),
             "/sapi/v1/account/apiRestrictions" => json!({"ipRestrict": false, "createTime": 1_600_000_000_000_u64, "enableReading": true}),
-            "/fapi/v1/historicalTrades" => return old_trades(Venue::Futures, request, &params),
-            "/dapi/v1/historicalTrades" => return old_trades(Venue::Coin, request, &params),
+            "/fapi/v1/historicalTrades" => return old_trades(Venue::UsdM, request, &params),
+            "/dapi/v1/historicalTrades" => return old_trades(Venue::CoinM, request, &params),
             "/sapi/v1/asset/tradeFee" => trade_fees(request.catalogue, &params)?,
             "/sapi/v1/margin/allPairs" => margin_pairs(request.catalogue, false),
             "/sapi/v1/margin/isolated/allPairs" => margin_pairs(request.catalogue, true),
@@ -164,7 +164,7 @@ impl Accounts {
     fn order(&self, request: &SignedRequest<'_>, params: &Params, account: usize) -> Result<Value, ApiError> {
         let symbol = params.mandatory("symbol")?;
         let is_futures = request.path.starts_with("/fapi/");
-        find(request.catalogue, if is_futures { Venue::Futures } else { Venue::Spot }, symbol)?;
+        find(request.catalogue, if is_futures { Venue::UsdM } else { Venue::Spot }, symbol)?;
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         if request.method == "POST" {
             return orders.place(request, params, symbol, (account, is_futures));

@@ -127,8 +127,8 @@ pub(crate) fn symbols(venue: Venue, count: usize, seed: u64) -> Vec<Symbol> {
     let unicode = std::iter::once(("币安人生".to_owned(), 0.12));
     let quotes: &[&str] = match venue {
         Venue::Spot => &["USDT", "BTC", "USDC", "EUR"],
-        Venue::Futures => &["USDT"],
-        Venue::Coin => &["USD"],
+        Venue::UsdM => &["USDT"],
+        Venue::CoinM => &["USD"],
     };
     let mut listed: Vec<Symbol> = Vec::with_capacity(count);
     // All known assets in the first quote, then the unicode one, then the others as room allows.
@@ -171,7 +171,7 @@ fn symbol(venue: Venue, position: usize, base: &str, quote: &str, level: f64, se
     };
     Symbol {
         venue,
-        name: if venue == Venue::Coin { format!("{pair}_PERP") } else { pair.clone() },
+        name: if venue == Venue::CoinM { format!("{pair}_PERP") } else { pair.clone() },
         pair,
         base: base.to_owned(),
         quote: quote.to_owned(),

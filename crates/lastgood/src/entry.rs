@@ -11,10 +11,10 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::policy::{Policy, Times};
 
+mod codec;
+mod columnar;
 #[cfg(feature = "testing")]
 pub(crate) mod hold;
-mod packing;
-mod rows;
 mod wire;
 
 pub(crate) use self::wire::{
@@ -312,7 +312,7 @@ impl Entry {
 
     /// Whether the body looks as if it could be packed, and compared, in some thirty microseconds for each 16 KiB.
     pub(crate) fn packs_quickly(&self) -> bool {
-        rows::are_likely(&self.value.body)
+        columnar::are_likely(&self.value.body)
     }
 
     /// Bytes charged to the memory limit besides the key's: what each of its allocations takes, and what may be worked out

@@ -39,7 +39,7 @@ impl Kind {
         Ok(match self {
             Kind::Candles => market.get_bars(Venue::Spot, SYMBOL, "1h", 100).await?.outcome,
             Kind::Ticker => market.ticker(Venue::Spot, SYMBOL).await?.outcome,
-            Kind::Funding => market.funding(Venue::Futures, SYMBOL).await?.outcome,
+            Kind::Funding => market.funding(Venue::UsdM, SYMBOL).await?.outcome,
             Kind::FearGreed => market.fear_greed(7).await?.outcome,
             Kind::Analysis => analyse(market, model, input("costs")).await?.outcome,
         })

@@ -99,7 +99,7 @@ pub struct Input {
 pub async fn look(market: &Market, model: &Arc<Model>, symbol: &str) -> Result<Picture, Error> {
     let bars = market.get_bars(Venue::Spot, symbol, "1h", 100).await?;
     let ticker = market.ticker(Venue::Spot, symbol).await?;
-    let funding = market.funding(Venue::Futures, symbol).await?;
+    let funding = market.funding(Venue::UsdM, symbol).await?;
     let mood = market.fear_greed(7).await?;
     let input = Input {
         symbol: symbol.to_owned(),

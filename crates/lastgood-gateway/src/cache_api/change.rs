@@ -23,7 +23,7 @@ use super::name::{KeyName, region};
 use super::selector::SelectorText;
 use super::symbol;
 use crate::app::App;
-use crate::cluster;
+use crate::fleet;
 use crate::pending::Pending;
 use crate::problem::{self, Answered, Refused};
 use crate::values::{ask_again, reason};
@@ -285,7 +285,7 @@ fn held_keys(app: &App) -> u64 {
 
 /// Counts the entries of memory and of this namespace in the store, as far as that can be counted in a moment.
 async fn count_all(app: &App) -> Counted {
-    let all = Selector::Matching(Arc::new(|region: &str, _: &str| region != cluster::REGION));
+    let all = Selector::Matching(Arc::new(|region: &str, _: &str| region != fleet::REGION));
     let held = |but, unreached| Counted { keys: held_keys(app), but: Some(but), unreached };
     match tokio::time::timeout(COUNT_WITHIN, app.cache.invalidate(&all, None)).await {
         Ok(Ok(Invalidated { matched, .. })) => Counted { keys: matched, but: None, unreached: None },

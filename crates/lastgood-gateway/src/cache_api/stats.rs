@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::answer::json;
 use super::caller::Caller;
 use crate::app::App;
-use crate::cluster::{Cluster, Counts, Totals};
 use crate::figures::{Lasting, StoreCommands};
+use crate::fleet::{Counts, Fleet, Totals};
 
 #[derive(Serialize)]
 struct Status {
@@ -185,7 +185,7 @@ pub(super) async fn stats(State(app): State<Arc<App>>, _: Caller) -> Response {
 /// What was counted so far.
 pub(crate) fn of(app: &App) -> Stats {
     let stats = app.cache.stats();
-    let (nodes, counts) = match app.cluster.as_deref().and_then(Cluster::totals) {
+    let (nodes, counts) = match app.fleet.as_deref().and_then(Fleet::totals) {
         Some(totals) => (totals.nodes, Totals::sum(&totals)),
         None => (1, Counts::of_cache(&app.cache)),
     };

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use lastgood::{Answer, Error, Reason, Region};
-use lastgood_market::cut::Index;
 use lastgood_market::engine::{Answered, Asked, Face};
 use lastgood_market::line::{self, Keeper, Loader};
-use lastgood_market::{Source, Venue};
+use lastgood_market::projection::Index;
+use lastgood_market::{UpstreamRequest, Venue};
 
 use super::answer::respond;
 use super::candles;
@@ -47,7 +47,7 @@ pub(super) async fn cached(
 
 /// Answers with the part of an answer that was asked for.
 async fn answer_with(app: &App, venue: Venue, answered: &line::Answered<'_>, asked: HeaderMap) -> Reply {
-    match part(&answered.answer, answered.source) {
+    match part(&answered.answer, answered.request) {
         Some(part) => respond(app, venue, &answered.answer, part, asked).await,
         None => {
             fail(app, venue, &Error::new(Reason::Malformed, "the answer that is kept cannot be cut")).map(Payload::from)
@@ -56,8 +56,8 @@ async fn answer_with(app: &App, venue: Venue, answered: &line::Answered<'_>, ask
 }
 
 impl Keeper for App {
-    fn region(&self, source: &Source) -> &Region {
-        App::region(self, source.region())
+    fn region(&self, request: &UpstreamRequest) -> &Region {
+        App::region(self, request.region())
     }
 
     fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R {

@@ -19,7 +19,7 @@ pub(super) async fn respond(app: &App, venue: Venue, slice: &Slice, asked: Heade
     let list = List::of(&slice.runs);
     let mut response = match list.remaining() {
         length if length >= GZIP_FROM && Accepts::of(&asked).gzip => {
-            packed(asked, JSON, app.packed.pack(slice.runs.clone()).await)
+            packed(asked, JSON, app.gzip_cache.pack(slice.runs.clone()).await)
         }
         length if length < COPIED => found(asked, JSON, Payload::Whole(list.collect())),
         _ => found(asked, JSON, Payload::Rows(list)),

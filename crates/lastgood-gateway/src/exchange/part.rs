@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lastgood::Answer;
-use lastgood_market::{Source, cut};
+use lastgood_market::{UpstreamRequest, projection};
 
 use crate::response::prepared::{GZIP_FROM, Prepared, PreparedPart};
 
@@ -17,20 +17,20 @@ pub(super) enum Part {
 }
 
 /// The part of `answer` that was asked for; `None` where it lacks it.
-pub(super) fn part(answer: &Answer, source: &Arc<Source>) -> Option<Part> {
-    if source.cut == cut::Cut::Whole {
+pub(super) fn part(answer: &Answer, request: &Arc<UpstreamRequest>) -> Option<Part> {
+    if request.projection == projection::Projection::Whole {
         return Some(Part::Whole);
     }
     let prepared = Prepared::of(answer);
-    if let Some(kept) = prepared.part(source) {
+    if let Some(kept) = prepared.part(request) {
         return Some(Part::Kept(kept));
     }
-    let body = cut_out(answer, &prepared, source)?;
-    Some(if body.len() < GZIP_FROM { Part::Cut(body) } else { Part::Kept(prepared.keep_part(source, body)) })
+    let body = cut_out(answer, &prepared, request)?;
+    Some(if body.len() < GZIP_FROM { Part::Cut(body) } else { Part::Kept(prepared.keep_part(request, body)) })
 }
 
 /// The part, cut out now; `prepared` holds the values worked out of `answer`.
-pub(super) fn cut_out(answer: &Answer, prepared: &Prepared, source: &Source) -> Option<Bytes> {
-    let index = if source.cut.needs_index() { prepared.index(answer.body()) } else { None };
-    cut::cut(answer.body(), &source.cut, index)
+pub(super) fn cut_out(answer: &Answer, prepared: &Prepared, request: &UpstreamRequest) -> Option<Bytes> {
+    let index = if request.projection.needs_index() { prepared.index(answer.body()) } else { None };
+    projection::project(answer.body(), &request.projection, index)
 }

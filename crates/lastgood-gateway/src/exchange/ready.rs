@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, StatusCode};
 use lastgood::{Outcome, Tier, Timestamp};
 use lastgood_market::budget::Slot;
 use lastgood_market::engine::Answered;
-use lastgood_market::{Plan, Source, Venue};
+use lastgood_market::{Plan, UpstreamRequest, Venue};
 use quick_cache::sync::Cache;
 
 use super::{SBE, TIME_UNIT};
@@ -131,7 +131,7 @@ impl Target {
     }
 
     /// A ticker that is asked for is worth a stream.
-    fn note(&self, app: &App, question: &Arc<Source>, now: Timestamp) {
+    fn note(&self, app: &App, question: &Arc<UpstreamRequest>, now: Timestamp) {
         let now = now.as_millis();
         if now.saturating_sub(self.noted_at.load(Ordering::Relaxed)) >= NOTED_EVERY {
             self.noted_at.store(now, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lastgood::store::{Counters, StoreError};
 use lastgood::{Cache, Timestamp};
 
-use crate::cluster::Counts;
+use crate::fleet::Counts;
 
 /// What the store has of all gateways that ever counted there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

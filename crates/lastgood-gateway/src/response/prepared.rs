@@ -9,8 +9,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::HeaderValue;
 use lastgood::Answer;
-use lastgood_market::Source;
-use lastgood_market::cut::Index;
+use lastgood_market::UpstreamRequest;
+use lastgood_market::projection::Index;
 
 use super::etag::EntityTag;
 
@@ -25,8 +25,8 @@ pub(crate) struct Prepared {
     parts: RwLock<Parts>,
 }
 
-/// Parts with the source that names each, by its place in memory.
-type Parts = HashMap<usize, (Arc<Source>, Arc<PreparedPart>)>;
+/// Parts with the request that names each, by its place in memory.
+type Parts = HashMap<usize, (Arc<UpstreamRequest>, Arc<PreparedPart>)>;
 
 /// A part of an answer, with the values worked out of it once.
 pub(crate) struct PreparedPart {
@@ -61,19 +61,19 @@ impl Prepared {
         })
     }
 
-    /// The part that `source` names, if it is kept. While its source is held, no other lies in that place.
-    pub(crate) fn part(&self, source: &Arc<Source>) -> Option<Arc<PreparedPart>> {
+    /// The part that `request` names, if it is kept. While its request is held, no other lies in that place.
+    pub(crate) fn part(&self, request: &Arc<UpstreamRequest>) -> Option<Arc<PreparedPart>> {
         let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
-        parts.get(&(Arc::as_ptr(source) as usize)).map(|(_, part)| Arc::clone(part))
+        parts.get(&(Arc::as_ptr(request) as usize)).map(|(_, part)| Arc::clone(part))
     }
 
     /// Keeps a part that was cut out, so that it is copied, tagged and packed once.
-    pub(crate) fn keep_part(&self, source: &Arc<Source>, body: Bytes) -> Arc<PreparedPart> {
+    pub(crate) fn keep_part(&self, request: &Arc<UpstreamRequest>, body: Bytes) -> Arc<PreparedPart> {
         let prepared = Prepared::new(self.content_type.clone(), Some(EntityTag::of_answer(&body)));
         let part = Arc::new(PreparedPart { body, prepared });
         let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
         if parts.len() < MOST_PARTS {
-            parts.insert(Arc::as_ptr(source) as usize, (Arc::clone(source), Arc::clone(&part)));
+            parts.insert(Arc::as_ptr(request) as usize, (Arc::clone(request), Arc::clone(&part)));
         }
         part
     }
@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    fn source(symbol: &str) -> Arc<Source> {
+    fn request(symbol: &str) -> Arc<UpstreamRequest> {
         let query = format!("symbol={symbol}");
         let request = Request { is_get: true, path: "/api/v3/exchangeInfo", query: &query, ..Request::default() };
         match plan(&Identities::public(), Venue::Spot, request) {
@@ -127,22 +127,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_is_packed_once_and_kept_for_its_own_source() {
+    async fn a_part_is_packed_once_and_kept_for_its_own_request() {
         let prepared = Prepared::new(HeaderValue::from_static("application/json"), None);
-        let sources = ["BTCUSDT", "ETHUSDT"].map(source);
-        for source in &sources {
-            assert!(prepared.part(source).is_none());
-            prepared.keep_part(source, Bytes::from(source.key.clone().repeat(100)));
+        let requests = ["BTCUSDT", "ETHUSDT"].map(request);
+        for request in &requests {
+            assert!(prepared.part(request).is_none());
+            prepared.keep_part(request, Bytes::from(request.key.clone().repeat(100)));
         }
-        for source in &sources {
-            let part = prepared.part(source).expect("it is kept");
-            assert_eq!(part.body, source.key.repeat(100));
+        for request in &requests {
+            let part = prepared.part(request).expect("it is kept");
+            assert_eq!(part.body, request.key.repeat(100));
             let packed = Arc::clone(&part.prepared).gzip(&part.body).await;
-            let again = prepared.part(source).expect("it is kept");
+            let again = prepared.part(request).expect("it is kept");
             assert_eq!(Arc::clone(&again.prepared).gzip(&again.body).await.as_ptr(), packed.as_ptr());
         }
         for number in 0..2 * MOST_PARTS {
-            prepared.keep_part(&source(&format!("X{number}")), Bytes::from_static(b"x"));
+            prepared.keep_part(&request(&format!("X{number}")), Bytes::from_static(b"x"));
         }
         assert_eq!(prepared.parts.read().expect("no panic").len(), MOST_PARTS);
     }

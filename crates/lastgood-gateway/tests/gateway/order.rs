@@ -8,7 +8,7 @@ const ORDER: [&str; 43] = [
     "response",
     "bulk_limit",
     "claims",
-    "cluster",
+    "fleet",
     "durations",
     "figures",
     "places",

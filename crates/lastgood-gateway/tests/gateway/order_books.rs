@@ -35,7 +35,7 @@ const SPOT: Market = Market {
     limits: &[500, 1_000, 5_000],
 };
 const FUTURES: Market = Market {
-    venue: Venue::Futures,
+    venue: Venue::UsdM,
     depth: "/fapi/v1/depth?symbol=BTCUSDT",
     stream: "/public/ws/btcusdt@depth@100ms",
     limits: &[500, 1_000],

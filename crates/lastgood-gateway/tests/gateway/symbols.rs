@@ -198,7 +198,7 @@ async fn a_list_of_other_keys_is_not_taken_from_the_store() {
         CredentialStore::in_directory(data.path())
             .remove("testnet", None)
             .unwrap_or_else(|why| panic!("{expected}: {why}"));
-        keep_keys(data.path(), Venue::Futures, &[Environment::Testnet]);
+        keep_keys(data.path(), Venue::UsdM, &[Environment::Testnet]);
     }
 }
 

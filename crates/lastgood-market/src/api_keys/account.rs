@@ -101,7 +101,7 @@ mod tests {
         let keys = AccountKeys::opened(&[
             credential("first", Venue::Spot, Environment::Testnet),
             credential("second", Venue::Spot, Environment::Testnet),
-            credential("other", Venue::Futures, Environment::Testnet),
+            credential("other", Venue::UsdM, Environment::Testnet),
         ]);
         let spot = keys.of(Venue::Spot).testnet.unwrap().header().clone();
         assert_eq!(spot, "key-first");

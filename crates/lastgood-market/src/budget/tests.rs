@@ -146,7 +146,7 @@ async fn a_few_calls_go_first_and_good_answers_let_more_follow() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_bucket_leaves_the_others_open() {
-    let budget = Budget::new("futures", Venue::Futures, Clock::paused_with_tokio());
+    let budget = Budget::new("futures", Venue::UsdM, Clock::paused_with_tokio());
     let funding = Ask { bucket: Bucket::Funding, ..ask(0, Priority::Demand) };
     let sent = (0..1_000).filter(|_| budget.spend(funding).is_ok()).count();
     assert_eq!(sent, 460);

@@ -17,7 +17,7 @@ use super::series::{Question, Series};
 use super::spans::Belief;
 use crate::identity::Identities;
 use crate::query::Params;
-use crate::source::Source;
+use crate::upstream_request::UpstreamRequest;
 use crate::venue::{Venue, endpoint};
 
 /// A candle as numbers. Amounts are exact: what the exchange wrote, not what a float makes of it.
@@ -82,7 +82,7 @@ impl Bar {
     fn of_row(row: &[u8]) -> Option<Bar> {
         let Row(opens, open, high, low, close, volume, closes, quote_volume, trades, taker, taker_quote, _) =
             serde_json::from_slice(row).ok()?;
-        let time = |time| Timestamp::from_millis(crate::source::to_millis(time));
+        let time = |time| Timestamp::from_millis(crate::upstream_request::to_millis(time));
         let (taker_volume, taker_quote_volume) = (taker, taker_quote);
         let (open_time, close_time) = (time(opens), time(closes));
         Some(Bar {
@@ -119,7 +119,7 @@ impl Series {
     fn newest(self: &Arc<Series>, limit: usize) -> Arc<Question> {
         let limit = limit.clamp(1, self.most());
         let fetch = super::series::Fetch { limit, ..Default::default() };
-        let direct = Arc::new(self.source(fetch));
+        let direct = Arc::new(self.request(fetch));
         Arc::new(Question { series: Arc::clone(self), start: None, end: None, limit, direct })
     }
 }
@@ -127,8 +127,8 @@ impl Series {
 fn newest(exchange: &str, venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Arc<Question>, Error> {
     let path = match venue {
         Venue::Spot => "/api/v3/klines",
-        Venue::Futures => "/fapi/v1/klines",
-        Venue::Coin => "/dapi/v1/klines",
+        Venue::UsdM => "/fapi/v1/klines",
+        Venue::CoinM => "/dapi/v1/klines",
     };
     let none = || Error::new(Reason::NotFound, format!("there is no series {symbol} {interval} on {venue}"));
     let endpoint = endpoint(venue, path).ok_or_else(none)?;
@@ -136,7 +136,7 @@ fn newest(exchange: &str, venue: Venue, symbol: &str, interval: &str, limit: usi
     for (name, value) in [("symbol", symbol), ("interval", interval), ("limit", &limit.to_string())] {
         params.set(name, Some(value.to_owned()));
     }
-    let direct = Source::direct(exchange, endpoint, &params, false);
+    let direct = UpstreamRequest::direct(exchange, endpoint, &params, false);
     Question::of(exchange, endpoint, &params, direct, false).map(Arc::new).ok_or_else(none)
 }
 

@@ -6,17 +6,17 @@ use async_trait::async_trait;
 use lastgood::Error;
 
 use crate::budget::Priority;
-use crate::source::{Received, Source};
+use crate::upstream_request::{Received, UpstreamRequest};
 
 /// Asks the exchange.
 #[async_trait]
 pub trait Exchange: Send + Sync + 'static {
-    /// The answer to `source`, checked to be of its shape.
+    /// The answer to `request`, checked to be of its shape.
     ///
     /// # Errors
     ///
     /// Whatever keeps the exchange from answering; [`Reason::Yielded`] where a load ahead of its readers is to wait.
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error>;
+    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error>;
 
     /// How long a list that ends in a forming candle of that interval may be believed.
     fn forming_fresh_for(&self, interval: &str) -> Duration;

@@ -17,7 +17,7 @@ use super::spans::Belief;
 use super::statement::{Kind, Piece, Statement};
 use super::{Candles, statement};
 use crate::budget::Priority;
-use crate::source::Source;
+use crate::upstream_request::UpstreamRequest;
 
 pub(super) const VOIDS: &str = "voids";
 pub(super) const TAIL: &str = "tail";
@@ -50,7 +50,7 @@ pub(super) struct Draft<'a> {
     /// Whether nothing was traded any more when the end of the series was loaded last.
     pub(super) was_halted: bool,
     /// The question as it was asked, where candles before the end are loaded for it.
-    pub(super) direct: Option<Arc<Source>>,
+    pub(super) direct: Option<Arc<UpstreamRequest>>,
     /// Whether it is the end of the series that is loaded.
     pub(super) is_of_the_end: bool,
     /// Whether an end of the series is kept that must not be followed by an older one.

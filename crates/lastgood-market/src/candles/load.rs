@@ -126,7 +126,7 @@ impl Draft<'_> {
             return Ok(None);
         }
         // COIN-M has a meaning of its own for a start alone.
-        let end = (self.series.endpoint.venue == Venue::Coin).then_some(end);
+        let end = (self.series.endpoint.venue == Venue::CoinM).then_some(end);
         let reply = self.fetch(Fetch { start: Some(from), end, limit }, witness).await?;
         // A full answer may not reach the newest: the exchange's clock may be ahead of ours.
         if reply.rows.times().len() == limit {
@@ -262,7 +262,7 @@ impl Draft<'_> {
         let fetch = match (series.endpoint.venue, hole.is_bounded) {
             // The meaning of a start alone, and which candles are left out of a range, differs on COIN-M. A range
             // that holds no more than the limit means the same everywhere.
-            (Venue::Coin, is_bounded) => {
+            (Venue::CoinM, is_bounded) => {
                 let most = series.length.saturating_mul(series.most() as u64 - 2);
                 let beyond = if is_bounded { 0 } else { PAST_GAPS * series.length };
                 let end = hole.to.saturating_add(beyond).min(from.saturating_add(most));

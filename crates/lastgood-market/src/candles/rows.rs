@@ -241,7 +241,7 @@ fn time(text: &[u8]) -> Option<u64> {
         }
         _ => return None,
     };
-    Some(crate::source::to_millis(time))
+    Some(crate::upstream_request::to_millis(time))
 }
 
 /// Eight digits as eight small numbers, the first in the lowest byte.
@@ -373,7 +373,7 @@ pub(crate) mod tests {
         #[test]
         fn times_are_read_as_numbers_are(text in "[0-9]{1,18}", other in "[^0-9]", at in 0usize..20) {
             let value = text.parse::<u64>().unwrap();
-            let expected = (text.len() <= 17).then(|| crate::source::to_millis(value));
+            let expected = (text.len() <= 17).then(|| crate::upstream_request::to_millis(value));
             prop_assert_eq!(time(text.as_bytes()), expected);
             let mut broken = text;
             broken.insert_str(at.min(broken.len()), &other);

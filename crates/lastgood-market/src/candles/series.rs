@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::block::Tail;
 use crate::interval;
 use crate::query::Params;
-use crate::source::Source;
+use crate::upstream_request::UpstreamRequest;
 use crate::venue::{Endpoint, Venue};
 
 /// One series of candles: a market's endpoint, a symbol or pair, an interval and a time zone.
@@ -49,7 +49,7 @@ pub struct Question {
     /// The most candles in the answer.
     pub limit: usize,
     /// The question as it was asked, for when its answer cannot be put together.
-    pub direct: Arc<Source>,
+    pub direct: Arc<UpstreamRequest>,
 }
 
 /// What the exchange is asked for.
@@ -159,7 +159,7 @@ impl Series {
 
     /// Whether the exchange answers for so long a time.
     pub(super) fn allows(&self, from: u64, to: u64) -> bool {
-        self.endpoint.venue != Venue::Coin || to.saturating_sub(from) <= COIN_SPAN
+        self.endpoint.venue != Venue::CoinM || to.saturating_sub(from) <= COIN_SPAN
     }
 
     /// How long a closed candle may still be corrected.
@@ -174,7 +174,7 @@ impl Series {
 
     /// Whether `more` candles can be asked for at the price of `limit`.
     pub(super) fn costs_no_more(&self, limit: usize, more: usize) -> bool {
-        let weight = |limit: usize| self.source(Fetch { limit, ..Fetch::default() }).weight;
+        let weight = |limit: usize| self.request(Fetch { limit, ..Fetch::default() }).weight;
         more <= self.most() && weight(more) == weight(limit)
     }
 
@@ -188,7 +188,7 @@ impl Series {
         &self.prefix
     }
 
-    pub(super) fn source(&self, fetch: Fetch) -> Source {
+    pub(super) fn request(&self, fetch: Fetch) -> UpstreamRequest {
         let mut params = Params::default();
         for (name, value) in &self.names {
             params.set(name, Some(value.clone()));
@@ -197,10 +197,10 @@ impl Series {
         params.set("startTime", fetch.start.map(|time| time.to_string()));
         params.set("endTime", fetch.end.map(|time| time.to_string()));
         params.set("limit", Some(fetch.limit.to_string()));
-        let mut source = Source::direct("", self.endpoint, &params, self.micros);
+        let mut request = UpstreamRequest::direct("", self.endpoint, &params, self.micros);
         // Whatever part of it is fetched, it is the series, and so the exchange, that is asked for.
-        source.key.clone_from(&self.prefix);
-        source
+        request.key.clone_from(&self.prefix);
+        request
     }
 
     /// How long an answer that ends in a candle that closes at `close` may be believed at `now`; both in ms.
@@ -232,7 +232,7 @@ impl Question {
         exchange: &str,
         endpoint: &'static Endpoint,
         params: &Params<'_>,
-        direct: Source,
+        direct: UpstreamRequest,
         micros: bool,
     ) -> Option<Question> {
         let series = Series::of(exchange, endpoint, params, micros)?;
@@ -242,17 +242,17 @@ impl Question {
         };
         // Times may be in µs; a candle of a later ms than a start within one has not opened by then.
         let rounded_up = |time: u64| if time > 100_000_000_000_000 { time.saturating_add(999) } else { time };
-        let start = time("startTime")?.map(|time| crate::source::to_millis(rounded_up(time)));
-        let end = time("endTime")?.map(crate::source::to_millis);
+        let start = time("startTime")?.map(|time| crate::upstream_request::to_millis(rounded_up(time)));
+        let end = time("endTime")?.map(crate::upstream_request::to_millis);
         let (default, most) = endpoint.limit?;
         let limit = match params.get("limit") {
             None => u64::from(default),
             Some(_) => params.number("limit").filter(|limit| (1..=u64::from(most)).contains(limit))?,
         };
         let is_theirs = match (start, end) {
-            (Some(start), Some(end)) => start > end || (endpoint.venue == Venue::Coin && end - start > COIN_SPAN),
+            (Some(start), Some(end)) => start > end || (endpoint.venue == Venue::CoinM && end - start > COIN_SPAN),
             // Which candles COIN-M means by a start alone is its own business.
-            (Some(_), None) => endpoint.venue == Venue::Coin,
+            (Some(_), None) => endpoint.venue == Venue::CoinM,
             _ => false,
         };
         let limit = usize::try_from(limit).ok()?;
@@ -262,7 +262,7 @@ impl Question {
     /// Whether the newest candles before the end are meant, not the oldest from the start on. COIN-M counts back from
     /// the end when both are given.
     pub(super) fn is_backward(&self) -> bool {
-        self.start.is_none() || (self.series.endpoint.venue == Venue::Coin && self.end.is_some())
+        self.start.is_none() || (self.series.endpoint.venue == Venue::CoinM && self.end.is_some())
     }
 
     /// Whether candles before the end of the series are counted from that end.

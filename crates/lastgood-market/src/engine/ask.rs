@@ -109,7 +109,7 @@ impl Engine {
         let error = match entry_uncounted(&line, face).await {
             Ok(line::Answered { answer, .. }) => {
                 composite.count(answer.outcome());
-                return Ok(Answered::Entry(line::Answered { answer, source: &question.direct }));
+                return Ok(Answered::Entry(line::Answered { answer, request: &question.direct }));
             }
             Err(error) => error,
         };
@@ -135,7 +135,7 @@ impl Engine {
                 let line = Line::only(Arc::clone(&question.direct));
                 line.last_good(face, error).map(|line::Answered { answer, .. }| {
                     composite.count(answer.outcome());
-                    Answered::Entry(line::Answered { answer, source: &question.direct })
+                    Answered::Entry(line::Answered { answer, request: &question.direct })
                 })
             }
             kept => kept.map(|slice| {

@@ -9,7 +9,7 @@ use lastgood::Error;
 use crate::candles::Exchange;
 use crate::trouble::Troubles;
 use crate::upstream::ExchangeLoader;
-use crate::{Priority, Received, RegionName, Source};
+use crate::{Priority, Received, RegionName, UpstreamRequest};
 
 /// The exchange of candles, with its failures noted.
 pub(super) struct Noting {
@@ -19,8 +19,8 @@ pub(super) struct Noting {
 
 #[async_trait]
 impl Exchange for Noting {
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
-        self.troubles.note(RegionName::Klines, self.loader.ask(source, priority).await)
+    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
+        self.troubles.note(RegionName::Klines, self.loader.ask(request, priority).await)
     }
 
     fn forming_fresh_for(&self, interval: &str) -> Duration {

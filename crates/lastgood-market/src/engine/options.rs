@@ -13,7 +13,7 @@ use crate::region::PolicyOverride;
 use crate::regions::Regions;
 use crate::symbol_chain::SymbolOptions;
 use crate::trouble::Troubles;
-use crate::upstream::{BanMemory, BaseUrl, BudgetShare, Options, SharePace, Site, UpstreamError, Upstreams};
+use crate::upstream::{BanMemory, BaseUrl, BudgetShare, Options, SharePace, SiteClient, UpstreamError, Upstreams};
 use crate::warm::WarmOptions;
 use crate::{Preset, RegionName, Venue};
 
@@ -104,7 +104,7 @@ impl EngineOptions {
     ) -> Result<Option<FearGreed>, UpstreamError> {
         let Some(base) = self.fear_greed.clone() else { return Ok(None) };
         Ok(Some(FearGreed {
-            site: Arc::new(Site::new(base, &self.upstream, clock)?),
+            site: Arc::new(SiteClient::new(base, &self.upstream, clock)?),
             region: regions.of(RegionName::FearGreed).clone(),
             dates_itself: self.preset == Preset::Trading && self.fresh_for(RegionName::FearGreed).is_none(),
             troubles: Arc::clone(troubles),

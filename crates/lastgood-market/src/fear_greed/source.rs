@@ -9,11 +9,11 @@ use lastgood::{Answer, Error, Loaded, Reason, Region, Timestamp, Value};
 use super::{Form, PATH, key};
 use crate::RegionName;
 use crate::trouble::Troubles;
-use crate::upstream::Site;
+use crate::upstream::SiteClient;
 
 /// The fear & greed index, from the cache or its site.
 pub struct FearGreed {
-    pub(crate) site: Arc<Site>,
+    pub(crate) site: Arc<SiteClient>,
     pub(crate) region: Region,
     /// Whether an answer is fresh until the update that it names.
     pub(crate) dates_itself: bool,
@@ -62,7 +62,7 @@ impl FearGreed {
     }
 }
 
-async fn load(site: &Site, target: &str, form: Form, dates_itself: bool) -> Result<Loaded, Error> {
+async fn load(site: &SiteClient, target: &str, form: Form, dates_itself: bool) -> Result<Loaded, Error> {
     let checked = |body: Bytes| {
         let left = form.check(&body).map_err(|why| Error::new(Reason::Malformed, why.to_string()))?;
         Ok((body, left))

@@ -6,31 +6,32 @@
 
 use lastgood::{Answer, Composed, Loaded, Region, Timestamp, Value};
 
-use crate::cut::{self, Cut, Index};
-use crate::source::Source;
+use crate::projection::{self, Index, Projection};
+use crate::upstream_request::UpstreamRequest;
 use crate::venue::Recipe;
 
 /// What the key of such a list ends with. No query has it: there it is written `%23`.
 const SUFFIX: &str = "#before";
 
 /// Where the list from before is kept, for a question that is answered from a list of all symbols.
-pub(super) fn source(list: &Source) -> Option<Source> {
-    let is_part = is_list(list) && list.cut != Cut::Whole;
-    is_part.then(|| Source { key: key(list), ..list.clone() })
+pub(super) fn request(list: &UpstreamRequest) -> Option<UpstreamRequest> {
+    let is_part = is_list(list) && list.projection != Projection::Whole;
+    is_part.then(|| UpstreamRequest { key: key(list), ..list.clone() })
 }
 
 /// What was loaded, with the list that it replaces where that has rows which it lacks, and with those that only a list from
 /// longer ago has.
-pub(super) fn keeping(region: &Region, source: &Source, loaded: Loaded) -> Composed {
-    let kept = if is_list(source) { region.peek(&source.key) } else { None };
+pub(super) fn keeping(region: &Region, request: &UpstreamRequest, loaded: Loaded) -> Composed {
+    let kept = if is_list(request) { region.peek(&request.key) } else { None };
     let Some(kept) = kept.filter(|kept| lacks_any(kept, &loaded.value)) else { return loaded.into() };
-    let key = key(source);
+    let key = key(request);
     let earlier = region.peek(&key);
-    let (body, as_of) = match earlier.and_then(|earlier| Some((cut::united(kept.body(), earlier.body())?, earlier))) {
-        // It is as old as its oldest row, and kept for as long as the newest.
-        Some((body, earlier)) => (body, earlier.source_time().min(kept.source_time())),
-        None => (kept.body().clone(), kept.source_time()),
-    };
+    let (body, as_of) =
+        match earlier.and_then(|earlier| Some((projection::united(kept.body(), earlier.body())?, earlier))) {
+            // It is as old as its oldest row, and kept for as long as the newest.
+            Some((body, earlier)) => (body, earlier.source_time().min(kept.source_time())),
+            None => (kept.body().clone(), kept.source_time()),
+        };
     let value = Value { body, meta: kept.meta().map(Into::into) };
     let no_longer_fresh = kept.source_time().since(as_of);
     let as_it_was = Loaded { as_of: Some(as_of), ..Loaded::from(value).fresh_for(no_longer_fresh) };
@@ -38,9 +39,9 @@ pub(super) fn keeping(region: &Region, source: &Source, loaded: Loaded) -> Compo
 }
 
 /// When the newest row of an answer was loaded: a list from before may have rows of several lists, and was fresh until then.
-pub(super) fn newest_row(answer: &Answer, source: &Source) -> Timestamp {
+pub(super) fn newest_row(answer: &Answer, request: &UpstreamRequest) -> Timestamp {
     let was_fresh_for = (answer.age() + answer.fresh_for()).saturating_sub(answer.stale_by());
-    match source.key.ends_with(SUFFIX) {
+    match request.key.ends_with(SUFFIX) {
         true => answer.source_time().plus(was_fresh_for),
         false => answer.source_time(),
     }
@@ -52,11 +53,11 @@ fn lacks_any(kept: &Answer, next: &Value) -> bool {
     before.symbols().any(|symbol| after.row(symbol).is_none())
 }
 
-/// Whether a source is a list of all symbols.
-fn is_list(source: &Source) -> bool {
-    matches!(source.endpoint.recipe, Recipe::Ticker | Recipe::ExchangeInfo) && source.asked.symbols.is_empty()
+/// Whether a request is a list of all symbols.
+fn is_list(request: &UpstreamRequest) -> bool {
+    matches!(request.endpoint.recipe, Recipe::Ticker | Recipe::ExchangeInfo) && request.asked.symbols.is_empty()
 }
 
-fn key(list: &Source) -> String {
+fn key(list: &UpstreamRequest) -> String {
     [&list.key, SUFFIX].concat()
 }

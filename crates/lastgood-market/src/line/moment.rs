@@ -7,9 +7,9 @@ use std::time::Duration;
 use lastgood::{Answer, Region, Timestamp};
 
 use super::before;
-use crate::cut::{self, Cut, Index};
+use crate::projection::{self, Index, Projection};
 use crate::region::RegionName;
-use crate::source::Source;
+use crate::upstream_request::UpstreamRequest;
 use crate::venue::{Endpoint, Venue};
 
 /// How long a number is believed over the time at which it was loaded. Replicas of an exchange lag by seconds; one that
@@ -30,19 +30,19 @@ pub(super) struct Moment {
 
 impl Moment {
     /// The moment of an answer's part that was asked for.
-    pub(super) fn of(answer: &Answer, source: &Source, index: Option<&Index>) -> Moment {
-        let stated = Stated::of(source).and_then(|stated| stated.read(answer.body(), &source.cut, index));
-        Moment::stating(stated, answer, source)
+    pub(super) fn of(answer: &Answer, request: &UpstreamRequest, index: Option<&Index>) -> Moment {
+        let stated = Stated::of(request).and_then(|stated| stated.read(answer.body(), &request.projection, index));
+        Moment::stating(stated, answer, request)
     }
 
     /// The moment of all of an answer.
-    fn of_whole(answer: &Answer, source: &Source) -> Moment {
-        let stated = Stated::of(source).and_then(|stated| stated.whole(answer.body()));
-        Moment::stating(stated, answer, source)
+    fn of_whole(answer: &Answer, request: &UpstreamRequest) -> Moment {
+        let stated = Stated::of(request).and_then(|stated| stated.whole(answer.body()));
+        Moment::stating(stated, answer, request)
     }
 
-    fn stating(stated: Option<u64>, answer: &Answer, source: &Source) -> Moment {
-        let is_lasting = is_lasting(source, stated, before::newest_row(answer, source));
+    fn stating(stated: Option<u64>, answer: &Answer, request: &UpstreamRequest) -> Moment {
+        let is_lasting = is_lasting(request, stated, before::newest_row(answer, request));
         Moment { stated, is_lasting, loaded: answer.source_time() }
     }
 
@@ -59,9 +59,9 @@ impl Moment {
 
 /// Whether a stated moment is a time of the symbol that was asked for and no later than its load. A number starts again
 /// with the exchange, an answer without a symbol may be another one's, and a time that is still to come is none.
-fn is_lasting(source: &Source, stated: Option<u64>, loaded: Timestamp) -> bool {
+fn is_lasting(request: &UpstreamRequest, stated: Option<u64>, loaded: Timestamp) -> bool {
     let is_time = !matches!(
-        source.endpoint.region,
+        request.endpoint.region,
         RegionName::Depth | RegionName::Trades | RegionName::AggTrades | RegionName::AvgPrice
     );
     let latest = loaded.plus(BELIEVED).as_millis();
@@ -78,16 +78,22 @@ pub(super) enum Back {
 }
 
 impl Back {
-    /// How `body`, an answer of `source`, goes back behind the newest that is kept under any of the keys of the question.
-    pub(super) fn of(region: &Region, source: &Source, line: &[Arc<Source>], body: &[u8]) -> Option<Back> {
-        let stated = Stated::of(source);
-        if let (None, Some(kept)) = (stated, region.peek(&source.key).filter(|_| source.is_of_the_past())) {
+    /// How `body`, an answer of `request`, goes back behind the newest that is kept under any of the keys of the question.
+    pub(super) fn of(
+        region: &Region,
+        request: &UpstreamRequest,
+        line: &[Arc<UpstreamRequest>],
+        body: &[u8],
+    ) -> Option<Back> {
+        let stated = Stated::of(request);
+        if let (None, Some(kept)) = (stated, region.peek(&request.key).filter(|_| request.is_of_the_past())) {
             return lacks_rows(kept.body(), body).then_some(Back::Certainly);
         }
         let given = stated?.whole(body);
-        let is_comparable = |other: &&Arc<Source>| other.key == source.key || !other.cut.needs_index();
-        let kept =
-            |other: &Arc<Source>| region.peek(&other.key).map(|answer| (Moment::of_whole(&answer, other), answer));
+        let is_comparable = |other: &&Arc<UpstreamRequest>| other.key == request.key || !other.projection.needs_index();
+        let kept = |other: &Arc<UpstreamRequest>| {
+            region.peek(&other.key).map(|answer| (Moment::of_whole(&answer, other), answer))
+        };
         let newer = |one: (Moment, Answer), two: (Moment, Answer)| if two.0.is_after(&one.0) { two } else { one };
         let (moment, answer) = line.iter().filter(is_comparable).filter_map(kept).reduce(newer)?;
         match (moment.stated?, given) {
@@ -112,7 +118,7 @@ impl Back {
 /// Whether `given` has nothing but rows of `kept`, and not all of them. The past does not change, so that rows
 /// that were answered once count more than an answer without them.
 fn lacks_rows(kept: &[u8], given: &[u8]) -> bool {
-    let (Some(kept), Some(given)) = (cut::rows(kept), cut::rows(given)) else { return false };
+    let (Some(kept), Some(given)) = (projection::rows(kept), projection::rows(given)) else { return false };
     let kept: HashSet<&[u8]> = kept.collect();
     let mut count = 0;
     let are_known = given.inspect(|_| count += 1).all(|row| kept.contains(row));
@@ -120,10 +126,10 @@ fn lacks_rows(kept: &[u8], given: &[u8]) -> bool {
 }
 
 /// Whether `body`, which the exchange has just given, states an earlier moment than the answer kept under the key of
-/// `source`, and that was loaded so shortly ago, or states so certain a time, that the exchange must be behind itself.
-pub fn is_outdated(region: &Region, source: &Source, body: &[u8]) -> bool {
-    let own = [Arc::new(source.clone())];
-    Back::of(region, source, &own, body) == Some(Back::Certainly)
+/// `request`, and that was loaded so shortly ago, or states so certain a time, that the exchange must be behind itself.
+pub fn is_outdated(region: &Region, request: &UpstreamRequest, body: &[u8]) -> bool {
+    let own = [Arc::new(request.clone())];
+    Back::of(region, request, &own, body) == Some(Back::Certainly)
 }
 
 /// Where answers of an endpoint state their moment.
@@ -136,9 +142,9 @@ enum Stated {
 }
 
 impl Stated {
-    /// Where answers of a source do; the last row of a page of the past says nothing of the present.
-    fn of(source: &Source) -> Option<Stated> {
-        if source.is_of_the_past() { None } else { Stated::of_endpoint(source.endpoint) }
+    /// Where answers of a request do; the last row of a page of the past says nothing of the present.
+    fn of(request: &UpstreamRequest) -> Option<Stated> {
+        if request.is_of_the_past() { None } else { Stated::of_endpoint(request.endpoint) }
     }
 
     fn of_endpoint(endpoint: &Endpoint) -> Option<Stated> {
@@ -160,22 +166,22 @@ impl Stated {
         }
     }
 
-    fn read(self, body: &[u8], cut: &Cut, index: Option<&Index>) -> Option<u64> {
+    fn read(self, body: &[u8], cut: &Projection, index: Option<&Index>) -> Option<u64> {
         let row = |symbol: &str| self.whole(&body[index?.row(symbol)?]);
         match cut {
-            Cut::Row(symbol) => row(symbol),
-            Cut::Rows(symbols) => symbols.iter().filter_map(|symbol| row(symbol)).max(),
-            Cut::Whole | Cut::Levels(_) | Cut::Last(_) => self.whole(body),
-            Cut::Symbols(_) => None,
+            Projection::Row(symbol) => row(symbol),
+            Projection::Rows(symbols) => symbols.iter().filter_map(|symbol| row(symbol)).max(),
+            Projection::Whole | Projection::Levels(_) | Projection::Last(_) => self.whole(body),
+            Projection::Symbols(_) => None,
         }
     }
 
     fn whole(self, body: &[u8]) -> Option<u64> {
         let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         match self {
-            Stated::Field(name) if is_list => cut::largest(body, name),
-            Stated::Field(name) => cut::number(body, name),
-            Stated::LastRow(name) => cut::last_number(body, name),
+            Stated::Field(name) if is_list => projection::largest(body, name),
+            Stated::Field(name) => projection::number(body, name),
+            Stated::LastRow(name) => projection::last_number(body, name),
         }
     }
 }

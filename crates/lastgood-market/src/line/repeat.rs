@@ -18,16 +18,16 @@ impl Line {
     /// What `answered`, a fresh answer to this question, was chosen from. `None` where memory would answer with another, or
     /// each answer must be loaded.
     pub fn repeat<K: Keeper>(&self, keeper: &K, answered: &Answered<'_>) -> Option<Repeat> {
-        let is_of_one_region = self.candidates.iter().all(|source| source.region() == self.load.region());
+        let is_of_one_region = self.candidates.iter().all(|request| request.region() == self.load.region());
         if self.starts_book || !is_of_one_region {
             return None;
         }
         let mut basis = keeper.region(&self.load).composite().basis();
-        let newest = self.newest_of(keeper, |source| basis.peek(&source.key).1)?;
+        let newest = self.newest_of(keeper, |request| basis.peek(&request.key).1)?;
         let is_the_one = newest.answer.is_same_entry(&answered.answer)
-            && Arc::ptr_eq(newest.source, answered.source)
+            && Arc::ptr_eq(newest.request, answered.request)
             && newest.answer.freshness() == Freshness::Fresh;
-        let number = self.candidates.iter().position(|source| Arc::ptr_eq(source, newest.source));
+        let number = self.candidates.iter().position(|request| Arc::ptr_eq(request, newest.request));
         number.filter(|_| is_the_one).map(|newest| Repeat { basis, newest })
     }
 }

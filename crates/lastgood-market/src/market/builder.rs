@@ -167,8 +167,8 @@ impl MarketBuilder {
         }
         match venue {
             Venue::Spot => self.upstream.spot = bases,
-            Venue::Futures => self.upstream.futures = bases,
-            Venue::Coin => self.upstream.coin = bases,
+            Venue::UsdM => self.upstream.futures = bases,
+            Venue::CoinM => self.upstream.coin = bases,
         }
         Ok(self)
     }
@@ -201,8 +201,8 @@ impl MarketBuilder {
     ///
     /// When one is no WebSocket base, or the venue is COIN-M.
     pub fn streams(mut self, venue: Venue, urls: &[&str]) -> Result<Self, BuildError> {
-        if venue == Venue::Coin {
-            return Err(BuildError::new("COIN-M has no streams; name Venue::Spot or Venue::Futures"));
+        if venue == Venue::CoinM {
+            return Err(BuildError::new("COIN-M has no streams; name Venue::Spot or Venue::UsdM"));
         }
         let base = |url: &&str| BaseUrl::parse_websocket(url).map_err(BuildError::of);
         let bases: Vec<BaseUrl> = urls.iter().map(base).collect::<Result<_, _>>()?;

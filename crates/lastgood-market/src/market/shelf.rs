@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use lastgood::{Answer, Error, Loaded, Region};
 
 use super::{Shared, unreadable};
-use crate::cut::Index;
 use crate::engine::Face;
 use crate::line::{Keeper, Loader};
-use crate::{Priority, Source};
+use crate::projection::Index;
+use crate::{Priority, UpstreamRequest};
 
 /// The answers of the exchange, each of which must be readable as `T` to be kept.
 pub(super) struct Shelf<'a, T> {
@@ -19,8 +19,8 @@ pub(super) struct Shelf<'a, T> {
 }
 
 impl<T: Send + Sync + 'static> Keeper for Shelf<'_, T> {
-    fn region(&self, source: &Source) -> &Region {
-        self.market.engine.region(source.region())
+    fn region(&self, request: &UpstreamRequest) -> &Region {
+        self.market.engine.region(request.region())
     }
 
     fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R {
@@ -51,12 +51,12 @@ struct Parsing<T> {
 
 #[async_trait]
 impl<T: Send + Sync + 'static> Loader for Parsing<T> {
-    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
-        let loaded = self.market.engine.loader.load(source, priority).await;
+    async fn load_request(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error> {
+        let loaded = self.market.engine.loader.load(request, priority).await;
         let sound = loaded.and_then(|loaded| match (self.parse)(&loaded.value.body) {
             Some(_) => Ok(loaded),
             None => Err(unreadable("the exchange's answer")),
         });
-        self.market.engine.troubles.note(source.region(), sound)
+        self.market.engine.troubles.note(request.region(), sound)
     }
 }

@@ -33,11 +33,11 @@ fn row(open: u64, at: u64) -> String {
 
 #[async_trait]
 impl Exchange for Tower {
-    async fn ask(&self, source: Source, _: Priority) -> Result<Received, Error> {
+    async fn ask(&self, request: UpstreamRequest, _: Priority) -> Result<Received, Error> {
         let asked_at = self.0.now();
         let now = self.now();
         let asked = |name: &str| {
-            let mut fields = source.query.split('&').filter_map(|field| field.split_once('='));
+            let mut fields = request.query.split('&').filter_map(|field| field.split_once('='));
             fields.find(|(known, _)| *known == name).map(|(_, value)| value.parse::<u64>().unwrap())
         };
         let (limit, end) = (asked("limit").unwrap_or(500), asked("endTime").unwrap_or(now).min(now) / MINUTE);
@@ -59,7 +59,7 @@ struct Bench {
     clock: Clock,
     streams: Streams,
     question: Arc<Question>,
-    tickers: [Arc<Source>; 2],
+    tickers: [Arc<UpstreamRequest>; 2],
     wanted: Wanted,
 }
 
@@ -68,7 +68,7 @@ fn planned(target: &str) -> Plan {
     plan(&Identities::public(), Venue::Spot, Request { is_get: true, path, query, ..Request::default() })
 }
 
-fn ticker(target: &str) -> Arc<Source> {
+fn ticker(target: &str) -> Arc<UpstreamRequest> {
     match planned(target) {
         Plan::Cached(line) => Arc::clone(line.question()),
         other => panic!("{other:?}"),
@@ -91,7 +91,8 @@ impl Bench {
             panic!("no candles")
         };
         let tickers = ["/api/v3/ticker/24hr?symbol=BTCUSDT", "/api/v3/ticker/bookTicker?symbol=BTCUSDT"].map(ticker);
-        let named = tickers.iter().map(|source| (ticker_stream(source).unwrap(), Target::Ticker(Arc::clone(source))));
+        let named =
+            tickers.iter().map(|request| (ticker_stream(request).unwrap(), Target::Ticker(Arc::clone(request))));
         let series = (candle_stream(&question.series).unwrap(), Target::Candles(Arc::clone(&question.series)));
         let wanted = named.chain([series]).collect();
         Bench { clock, streams, question, tickers, wanted }
@@ -110,14 +111,14 @@ impl Bench {
     }
 
     /// REST answers a question for a ticker.
-    async fn rest(&self, source: &Source) {
-        let body = rest_body(source, self.now());
-        self.streams.regions.of(source.region()).put(&source.key, Loaded::from(Value::new(body))).await;
+    async fn rest(&self, request: &UpstreamRequest) {
+        let body = rest_body(request, self.now());
+        self.streams.regions.of(request.region()).put(&request.key, Loaded::from(Value::new(body))).await;
     }
 
     /// The served ticker, as the time at which the exchange said it.
-    fn served(&self, source: &Source) -> Option<u64> {
-        let kept = self.streams.regions.of(source.region()).peek(&source.key)?;
+    fn served(&self, request: &UpstreamRequest) -> Option<u64> {
+        let kept = self.streams.regions.of(request.region()).peek(&request.key)?;
         let body: serde_json::Value = serde_json::from_slice(kept.body()).unwrap();
         assert_eq!(body["symbol"], "BTCUSDT", "{body}");
         let price = body.get("lastPrice").or(body.get("bidPrice")).unwrap();
@@ -137,8 +138,8 @@ impl Bench {
     }
 }
 
-fn rest_body(source: &Source, at: u64) -> String {
-    let message = match source.region() {
+fn rest_body(request: &UpstreamRequest, at: u64) -> String {
+    let message = match request.region() {
         RegionName::BookTicker => book_ticker("BTCUSDT", at),
         _ => day_ticker("BTCUSDT", at),
     };
@@ -245,8 +246,8 @@ async fn play(steps: &[Step]) {
             Step::Rest => {
                 // No answer begins in the millisecond in which a message is taken.
                 tokio::time::advance(Duration::from_millis(1)).await;
-                for source in &bench.tickers {
-                    bench.rest(source).await;
+                for request in &bench.tickers {
+                    bench.rest(request).await;
                 }
             }
             // The subscribed symbol is read again, and all else is as it was.

@@ -58,8 +58,8 @@ async fn look(upstreams: &Upstreams, venue: Venue, host: &Host) {
     let Ok(spent) = host.budget.spend(ask) else { return };
     let path = match venue {
         Venue::Spot => "/api/v3/ping",
-        Venue::Futures => "/fapi/v1/ping",
-        Venue::Coin => "/dapi/v1/ping",
+        Venue::UsdM => "/fapi/v1/ping",
+        Venue::CoinM => "/dapi/v1/ping",
     };
     let request = join(&host.url, path).and_then(|uri| {
         let request = Request::get(uri).header(header::USER_AGENT, concat!("lastgood/", env!("CARGO_PKG_VERSION")));
@@ -113,8 +113,8 @@ impl Upstreams {
         let Some(host) = self.venue(venue).in_order().into_iter().next() else { return };
         let (path, weight) = match venue {
             Venue::Spot => ("/api/v3/exchangeInfo", 20),
-            Venue::Futures => ("/fapi/v1/exchangeInfo", 1),
-            Venue::Coin => ("/dapi/v1/exchangeInfo", 1),
+            Venue::UsdM => ("/fapi/v1/exchangeInfo", 1),
+            Venue::CoinM => ("/dapi/v1/exchangeInfo", 1),
         };
         let Some(spent) = host.budget.spend_on_limits(weight) else { return };
         let Ok(request) = public_request(&host.url, path, false, None) else { return };

@@ -9,7 +9,7 @@ use lastgood::{Clock, Error, Loaded, Reason};
 use super::Upstreams;
 use crate::candles::Exchange;
 use crate::line::Loader;
-use crate::{Preset, Priority, Received, Source, interval};
+use crate::{Preset, Priority, Received, UpstreamRequest, interval};
 
 /// The exchange, asked with care.
 pub struct ExchangeLoader {
@@ -25,8 +25,8 @@ pub struct ExchangeLoader {
 
 impl ExchangeLoader {
     /// Fetches and checks an answer. Only an answer of the requested shape gets any further.
-    async fn fetch(&self, source: &Source, priority: Priority) -> Result<Received, Error> {
-        let loaded = self.upstreams.load(source, priority).await;
+    async fn fetch(&self, request: &UpstreamRequest, priority: Priority) -> Result<Received, Error> {
+        let loaded = self.upstreams.load(request, priority).await;
         if priority == Priority::Warm { loaded.map_err(yielded) } else { loaded }
     }
 
@@ -35,10 +35,10 @@ impl ExchangeLoader {
     /// # Errors
     ///
     /// Why the exchange gives none, or none that is one.
-    pub async fn load(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
-        let Received { value, asked_at } = self.fetch(source, priority).await?;
-        let forming = source.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
-        let fresh_for = source.fresh_for(&value.body, self.clock.now(), forming);
+    pub async fn load(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error> {
+        let Received { value, asked_at } = self.fetch(request, priority).await?;
+        let forming = request.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
+        let fresh_for = request.fresh_for(&value.body, self.clock.now(), forming);
         Ok(Loaded { fresh_for, asked_at: Some(asked_at), ..Loaded::from(value) })
     }
 }
@@ -55,15 +55,15 @@ pub(crate) fn yielded(error: Error) -> Error {
 
 #[async_trait]
 impl Loader for ExchangeLoader {
-    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
-        self.load(source, priority).await
+    async fn load_request(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error> {
+        self.load(request, priority).await
     }
 }
 
 #[async_trait]
 impl Exchange for ExchangeLoader {
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
-        self.fetch(&source, priority).await
+    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
+        self.fetch(&request, priority).await
     }
 
     fn forming_fresh_for(&self, interval: &str) -> Duration {

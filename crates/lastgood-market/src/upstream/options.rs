@@ -191,8 +191,8 @@ impl Options {
     pub fn hosts(&self, venue: Venue) -> &[BaseUrl] {
         match venue {
             Venue::Spot => &self.spot,
-            Venue::Futures => &self.futures,
-            Venue::Coin => &self.coin,
+            Venue::UsdM => &self.futures,
+            Venue::CoinM => &self.coin,
         }
     }
 }

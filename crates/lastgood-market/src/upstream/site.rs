@@ -21,9 +21,9 @@ const LARGEST_ANSWER: usize = 4 << 20;
 /// A site that names a longer pause is asked again all the same.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// A site besides the exchange, such as that of the fear & greed index: asked a little at a time, with a pause when it
+/// Asks a site besides the exchange, such as that of the fear & greed index: asked a little at a time, with a pause when it
 /// asks for one.
-pub struct Site {
+pub struct SiteClient {
     name: String,
     host: BaseUrl,
     client: HttpClient,
@@ -33,14 +33,14 @@ pub struct Site {
     condition: Condition,
 }
 
-impl Site {
+impl SiteClient {
     /// The site at `host`; of `options` only the connection timeout matters.
     ///
     /// # Errors
     ///
     /// When the system's certificate authorities cannot be read.
-    pub fn new(host: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, UpstreamError> {
-        Ok(Site {
+    pub fn new(host: BaseUrl, options: &Options, clock: &Clock) -> Result<SiteClient, UpstreamError> {
+        Ok(SiteClient {
             name: own_name(&host),
             condition: Condition::new("source", host.host(), clock.clone()),
             host,

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::unfit::Unfit;
-use crate::source::Asked;
+use crate::upstream_request::Asked;
 use crate::venue::{Kind, Shape};
 
 /// Whether `text` is an answer of this shape and content to what was asked.

@@ -36,7 +36,7 @@ pub static ENDPOINTS: [Endpoint; COUNT] = {
     const fn line(venue: Venue, line: &Line) -> Endpoint {
         let (path, recipe, region, limit, weight, shape, content) = *line;
         // bookTicker and v2 price are documented to state a wrong used weight on futures.
-        let misstates = matches!(venue, Venue::Futures | Venue::Coin)
+        let misstates = matches!(venue, Venue::UsdM | Venue::CoinM)
             && (matches!(region, R::BookTicker) || path.as_bytes()[7] == b'2');
         Endpoint { venue, path, region, recipe, limit, weight, shape, content, states_weight: !misstates }
     }
@@ -46,9 +46,9 @@ pub static ENDPOINTS: [Endpoint; COUNT] = {
         table[index] = if index < SPOT.len() {
             line(Venue::Spot, &SPOT[index])
         } else if index < SPOT.len() + FUTURES.len() {
-            line(Venue::Futures, &FUTURES[index - SPOT.len()])
+            line(Venue::UsdM, &FUTURES[index - SPOT.len()])
         } else {
-            line(Venue::Coin, &COIN[index - SPOT.len() - FUTURES.len()])
+            line(Venue::CoinM, &COIN[index - SPOT.len() - FUTURES.len()])
         };
         index += 1;
     }
@@ -72,7 +72,7 @@ mod tests {
     fn every_path_belongs_to_its_venue_and_stands_once() {
         let mut seen = HashSet::new();
         for endpoint in &ENDPOINTS {
-            let query = if endpoint.venue == Venue::Coin { "pair=BTCUSD" } else { "" };
+            let query = if endpoint.venue == Venue::CoinM { "pair=BTCUSD" } else { "" };
             assert_eq!(Venue::of(endpoint.path, query), Some(endpoint.venue), "{}", endpoint.path);
             assert!(seen.insert((endpoint.venue, endpoint.path)), "{} stands twice", endpoint.path);
         }
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(spot("/api/v3/ticker/24hr", &format!("symbols=[{}]", vec!["X"; 21].join(","))), 40);
         assert_eq!(spot("/api/v3/ticker/24hr", ""), 80);
         assert_eq!(spot("/api/v3/ticker", &format!("symbols=[{}]", vec!["X"; 90].join(","))), 200);
-        let futures = |query: &str| weight(Venue::Futures, "/fapi/v1/klines", query);
+        let futures = |query: &str| weight(Venue::UsdM, "/fapi/v1/klines", query);
         assert_eq!(
             [futures("limit=99"), futures("limit=100"), futures("limit=500"), futures("limit=1500")],
             [1, 2, 5, 10]

@@ -92,7 +92,7 @@ pub(super) fn preview(warmer: &Warmer, only: &Filter) -> (u64, u64) {
 fn is_due(warmer: &Warmer, item: &Item) -> bool {
     let name = match item {
         Item::Candles(question) => return !warmer.means.candles.is_warm(question),
-        Item::Source(source) => source.key.clone(),
+        Item::Request(request) => request.key.clone(),
         Item::List(venue) => warmer.means.symbols.name(*venue),
     };
     let (region, ahead) = (warmer.means.regions.of(item.region()), warmer.ahead(item.region()));
@@ -225,10 +225,10 @@ async fn load(warmer: &Warmer, item: &Item) -> Result<bool, Error> {
     let (region, ahead) = (warmer.means.regions.of(item.region()), warmer.ahead(item.region()));
     match item {
         Item::Candles(question) => warmer.means.candles.warm(question).await,
-        Item::Source(source) => {
-            let (loader, asked) = (Arc::clone(&warmer.means.loader), Arc::clone(source));
+        Item::Request(request) => {
+            let (loader, asked) = (Arc::clone(&warmer.means.loader), Arc::clone(request));
             let load = move || async move { Ok(loader.load(&asked, Priority::Warm).await?) };
-            region.refresh(&source.key, ahead, load).await
+            region.refresh(&request.key, ahead, load).await
         }
         Item::List(venue) => {
             let (chain, venue, patience) = (Arc::clone(&warmer.means.symbols), *venue, region.policy().hard_timeout);

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::WarmOptions;
 use crate::candles::Question;
 use crate::plan::{Plan, Request, plan};
-use crate::symbol_chain::{SymbolChain, source};
-use crate::{Identities, RegionName, Source, Venue};
+use crate::symbol_chain::{SymbolChain, request};
+use crate::{Identities, RegionName, UpstreamRequest, Venue};
 
 /// The regions that can be kept warm, in the order in which they are loaded.
 pub const WARMED: [RegionName; 4] =
@@ -33,7 +33,7 @@ pub(super) struct Set {
 #[derive(Clone)]
 pub(super) enum Item {
     /// An answer of the exchange's: an exchangeInfo, or the tickers of all symbols.
-    Source(Arc<Source>),
+    Request(Arc<UpstreamRequest>),
     /// The prepared list of a market.
     List(Venue),
     /// The newest candles of a series.
@@ -62,7 +62,7 @@ impl Filter {
         let of_region = self.takes_region(item.region());
         let symbol = match item {
             Item::Candles(question) => Some(question.series.symbol()),
-            Item::Source(_) | Item::List(_) => None,
+            Item::Request(_) | Item::List(_) => None,
         };
         of_region && (self.symbol.is_none() || self.symbol.as_deref() == symbol)
     }
@@ -72,7 +72,7 @@ impl Item {
     /// Whether a key in its region is its own.
     pub(super) fn names(&self, chain: &SymbolChain, name: &str) -> bool {
         match self {
-            Item::Source(source) => source.key == name,
+            Item::Request(request) => request.key == name,
             Item::List(venue) => chain.name(*venue) == name,
             Item::Candles(question) => name.starts_with(question.series.prefix()),
         }
@@ -80,7 +80,7 @@ impl Item {
 
     pub(super) fn region(&self) -> RegionName {
         match self {
-            Item::Source(source) => source.region(),
+            Item::Request(request) => request.region(),
             Item::List(_) => RegionName::Symbols,
             Item::Candles(_) => RegionName::Klines,
         }
@@ -119,13 +119,13 @@ impl Set {
 
     /// The first loads: lists of symbols, each after the exchangeInfo it is made of, then tickers.
     pub(super) fn lists(&self, chain: &SymbolChain, only: &Filter) -> Vec<Item> {
-        let source = |venue: Venue, endpoint: &str| source(&self.identities, venue, endpoint).ok().map(Item::Source);
+        let request = |venue: Venue, endpoint: &str| request(&self.identities, venue, endpoint).ok().map(Item::Request);
         let lists = self
             .markets
             .iter()
-            .flat_map(|&venue| [source(venue, "exchangeInfo"), Some(Item::List(venue))].into_iter().flatten());
+            .flat_map(|&venue| [request(venue, "exchangeInfo"), Some(Item::List(venue))].into_iter().flatten());
         let ticked = self.markets.iter().filter(|_| self.tickers);
-        let tickers = ticked.filter_map(|&venue| source(venue, "ticker/24hr"));
+        let tickers = ticked.filter_map(|&venue| request(venue, "ticker/24hr"));
         lists.chain(tickers).filter(|item| only.takes(item) || self.ranks_by(item, chain, only)).collect()
     }
 
@@ -168,8 +168,8 @@ impl Set {
     fn question(&self, venue: Venue, symbol: &str, interval: &str) -> Option<Item> {
         let path = match venue {
             Venue::Spot => "/api/v3/klines",
-            Venue::Futures => "/fapi/v1/klines",
-            Venue::Coin => "/dapi/v1/klines",
+            Venue::UsdM => "/fapi/v1/klines",
+            Venue::CoinM => "/dapi/v1/klines",
         };
         let symbol = utf8_percent_encode(symbol, NON_ALPHANUMERIC);
         let query = format!("symbol={symbol}&interval={interval}&limit={}", self.candles);

@@ -9,7 +9,7 @@ use lastgood_market::plan::{Request, plan};
 use lastgood_market::upstream::{BanMemory, BaseUrl, Options, Upstreams};
 use lastgood_market::validate::Fetched;
 use lastgood_market::venue::{ENDPOINTS, Kind, Recipe};
-use lastgood_market::{Identities, Plan, Priority, Source, Venue};
+use lastgood_market::{Identities, Plan, Priority, UpstreamRequest, Venue};
 use lastgood_sim::{Sim, SimConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -105,12 +105,12 @@ const QUESTIONS: &[&str] = &[
 ];
 
 /// The request for a question, where it is fetched for itself.
-fn source(target: &str) -> Source {
+fn request(target: &str) -> UpstreamRequest {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let venue = Venue::of(path, query).unwrap();
     match plan(&Identities::public(), venue, Request { is_get: true, path, query, ..Request::default() }) {
-        Plan::Cached(line) => Source::clone(line.question()),
-        Plan::Candles(question) => Source::clone(&question.direct),
+        Plan::Cached(line) => UpstreamRequest::clone(line.question()),
+        Plan::Candles(question) => UpstreamRequest::clone(&question.direct),
         other => panic!("{target}: {other:?}"),
     }
 }
@@ -146,8 +146,8 @@ async fn an_answer_is_of_the_time_at_which_the_host_that_gave_it_was_asked() {
     let (listener, well) = host().await;
     let sim = Sim::new(SimConfig { seed: 7, symbols: 40, ..SimConfig::default() });
     tokio::spawn(async move { sim.serve(listener, std::future::pending()).await });
-    let source = source("/api/v3/ticker/price?symbol=BTCUSDT");
-    let received = exchange_at(vec![broken, well]).load(&source, Priority::Demand).await.unwrap();
+    let request = request("/api/v3/ticker/price?symbol=BTCUSDT");
+    let received = exchange_at(vec![broken, well]).load(&request, Priority::Demand).await.unwrap();
     let broke_off = broke_off.await.unwrap();
     assert!(
         received.asked_at >= broke_off,
@@ -166,8 +166,8 @@ fn answer(body: impl Into<Bytes>) -> Fetched {
 }
 
 /// What the answer is refused for, if it is.
-fn refused(source: &Source, body: impl Into<Bytes>) -> Option<(Reason, String)> {
-    let error = answer(body).into_value(source, lastgood::Timestamp::EPOCH).err()?;
+fn refused(request: &UpstreamRequest, body: impl Into<Bytes>) -> Option<(Reason, String)> {
+    let error = answer(body).into_value(request, lastgood::Timestamp::EPOCH).err()?;
     Some((error.reason, error.message))
 }
 
@@ -243,20 +243,20 @@ async fn an_answer_is_taken_as_it_is_and_refused_with_any_of_its_fields_missing_
     let mut asked = BTreeSet::new();
     let mut spoilings = 0;
     for question in QUESTIONS {
-        let source = source(question);
-        asked.insert((source.endpoint.venue.as_str(), source.endpoint.path));
-        let good = exchange.load(&source, Priority::Demand).await.expect(question).value.body;
-        assert_eq!(refused(&source, good.clone()), None, "{question}");
+        let request = request(question);
+        asked.insert((request.endpoint.venue.as_str(), request.endpoint.path));
+        let good = exchange.load(&request, Priority::Demand).await.expect(question).value.body;
+        assert_eq!(refused(&request, good.clone()), None, "{question}");
         let value: Value = serde_json::from_slice(&good).unwrap();
         assert!(value.as_array().is_none_or(|rows| !rows.is_empty()), "{question} tests nothing");
-        let row = source.endpoint.content;
+        let row = request.endpoint.content;
         let rows = Kind::Rows(row);
         let kind = if value.is_array() { &rows } else { row };
         for spoilt in spoilt(kind, &value, question.contains("type=MINI")) {
             let text = spoilt.to_string();
             let shown: String = text.chars().take(300).collect();
             assert_eq!(
-                refused(&source, text).map(|(reason, _)| reason),
+                refused(&request, text).map(|(reason, _)| reason),
                 Some(Reason::Malformed),
                 "{question}: {shown}"
             );
@@ -269,7 +269,7 @@ async fn an_answer_is_taken_as_it_is_and_refused_with_any_of_its_fields_missing_
             Value::Array(items) => items.push(json!({"new": true})),
             object => object["new"] = json!([null, {"of": "it"}]),
         }
-        assert_eq!(refused(&source, more.to_string()), None, "{question}: {more}");
+        assert_eq!(refused(&request, more.to_string()), None, "{question}: {more}");
     }
     let cached = ENDPOINTS.iter().filter(|endpoint| !matches!(endpoint.recipe, Recipe::Ping | Recipe::Time));
     let all: BTreeSet<_> = cached.map(|endpoint| (endpoint.venue.as_str(), endpoint.path)).collect();
@@ -281,8 +281,8 @@ async fn an_answer_is_taken_as_it_is_and_refused_with_any_of_its_fields_missing_
 async fn nothing_that_merely_looks_like_an_answer_is_one_to_any_question() {
     let exchange = exchange().await;
     for question in QUESTIONS {
-        let source = source(question);
-        let good = exchange.load(&source, Priority::Demand).await.unwrap().value.body;
+        let request = request(question);
+        let good = exchange.load(&request, Priority::Demand).await.unwrap().value.body;
         let mut bad: Vec<Bytes> = [
             "",
             "null",
@@ -309,7 +309,7 @@ async fn nothing_that_merely_looks_like_an_answer_is_one_to_any_question() {
         bad.push([&good[..=quote], b"\xff\xfe", &good[quote + 1..]].concat().into());
         for body in bad {
             let shown: String = String::from_utf8_lossy(&body).chars().take(100).collect();
-            assert!(refused(&source, body).is_some(), "{question}: {shown}");
+            assert!(refused(&request, body).is_some(), "{question}: {shown}");
         }
     }
 }
@@ -317,35 +317,35 @@ async fn nothing_that_merely_looks_like_an_answer_is_one_to_any_question() {
 #[test]
 fn an_answer_to_another_question_is_refused() {
     let price = |symbol: &str| format!(r#"{{"symbol":"{symbol}","price":"1.0","time":1}}"#);
-    let one = source("/fapi/v1/ticker/price?symbol=BTCUSDT");
+    let one = request("/fapi/v1/ticker/price?symbol=BTCUSDT");
     assert_eq!(refused(&one, price("BTCUSDT")), None);
     assert_eq!(
-        refused(&source("/fapi/v1/ticker/price?symbol=btcusdt"), price("BTCUSDT")),
+        refused(&request("/fapi/v1/ticker/price?symbol=btcusdt"), price("BTCUSDT")),
         None,
         "as the futures read it"
     );
     assert!(refused(&one, price("ETHUSDT")).unwrap().1.contains("symbol"));
-    let some = source("/api/v3/ticker/price?symbols=[%22BTCUSDT%22,%22ETHUSDT%22]");
+    let some = request("/api/v3/ticker/price?symbols=[%22BTCUSDT%22,%22ETHUSDT%22]");
     let list =
         |symbols: &[&str]| format!("[{}]", symbols.iter().map(|symbol| price(symbol)).collect::<Vec<_>>().join(","));
     assert_eq!(refused(&some, list(&["BTCUSDT", "ETHUSDT"])), None);
     assert!(refused(&some, list(&["BTCUSDT", "XRPUSDT"])).is_some());
-    let all = source("/api/v3/ticker/price");
+    let all = request("/api/v3/ticker/price");
     assert_eq!(refused(&all, list(&["BTCUSDT", "XRPUSDT"])), None);
     assert!(refused(&all, list(&["BTCUSDT", "BTCUSDT"])).is_some(), "a row twice");
     assert!(refused(&all, "[]".to_owned()).is_some(), "no list of all symbols");
-    assert_eq!(refused(&source("/api/v3/ticker/price?symbolStatus=HALT"), "[]".to_owned()), None, "none is halted");
+    assert_eq!(refused(&request("/api/v3/ticker/price?symbolStatus=HALT"), "[]".to_owned()), None, "none is halted");
     let rate =
         |symbol: &str| format!(r#"[{{"symbol":"{symbol}","fundingTime":1,"fundingRate":"0.1","markPrice":""}}]"#);
-    let funding = source("/fapi/v1/fundingRate?symbol=BTCUSDT&limit=5");
+    let funding = request("/fapi/v1/fundingRate?symbol=BTCUSDT&limit=5");
     assert_eq!(refused(&funding, rate("BTCUSDT")), None);
     assert!(refused(&funding, rate("ETHUSDT")).is_some());
-    let coin = source("/dapi/v1/ticker/price?pair=BTCUSD");
+    let coin = request("/dapi/v1/ticker/price?pair=BTCUSD");
     let of_pair = |pair: &str| format!(r#"[{{"symbol":"{pair}_PERP","ps":"{pair}","price":"1","time":1}}]"#);
     assert_eq!(refused(&coin, of_pair("BTCUSD")), None);
     assert!(refused(&coin, of_pair("ETHUSD")).is_some());
     let basis = r#"[{"pair":"ETHUSDT","contractType":"PERPETUAL","indexPrice":"1","futuresPrice":"1","basis":"0","timestamp":1}]"#;
-    assert!(refused(&source("/futures/data/basis?pair=BTCUSDT&contractType=PERPETUAL&period=5m"), basis).is_some());
+    assert!(refused(&request("/futures/data/basis?pair=BTCUSDT&contractType=PERPETUAL&period=5m"), basis).is_some());
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn rows_keep_to_their_limit_and_the_numbers_of_trades_ascend() {
     let list = |rows: &[(i64, i64)]| {
         format!("[{}]", rows.iter().map(|(id, time)| trade(*id, *time)).collect::<Vec<_>>().join(","))
     };
-    let page = source("/api/v3/aggTrades?symbol=X&fromId=7&limit=3");
+    let page = request("/api/v3/aggTrades?symbol=X&fromId=7&limit=3");
     assert_eq!(refused(&page, list(&[(7, 5), (8, 5), (9, 6)])), None);
     assert_eq!(refused(&page, "[]"), None, "there are no more");
     assert_eq!(refused(&page, list(&[(9, 5), (12, 6)])), None, "numbers may be left out");
@@ -365,12 +365,12 @@ fn rows_keep_to_their_limit_and_the_numbers_of_trades_ascend() {
     assert!(refused(&page, list(&[(7, 5), (7, 5)])).is_some(), "twice");
     assert!(refused(&page, list(&[(7, 5), (8, 5), (9, 5), (10, 5)])).is_some(), "more than three");
     // Between two times some exchanges send all there are where no limit is given.
-    let span = source("/api/v3/aggTrades?symbol=X&startTime=1&endTime=2000");
+    let span = request("/api/v3/aggTrades?symbol=X&startTime=1&endTime=2000");
     assert_eq!(refused(&span, list(&(0..1_200).map(|id| (id, 5)).collect::<Vec<_>>())), None);
     let side = |levels: usize| vec![r#"["1.0","2.0"]"#; levels].join(",");
     let book = |levels: usize| format!(r#"{{"lastUpdateId":1,"bids":[{}],"asks":[]}}"#, side(levels));
-    let depth = source("/api/v3/depth?symbol=X&limit=500");
+    let depth = request("/api/v3/depth?symbol=X&limit=500");
     assert_eq!(refused(&depth, book(500)), None);
     assert!(refused(&depth, book(501)).is_some());
-    assert!(refused(&source("/api/v3/depth?symbol=X"), book(101)).is_some(), "a hundred where nothing is said");
+    assert!(refused(&request("/api/v3/depth?symbol=X"), book(101)).is_some(), "a hundred where nothing is said");
 }

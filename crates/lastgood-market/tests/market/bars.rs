@@ -79,7 +79,7 @@ async fn fewer_bars_than_asked_for_are_given_when_there_are_no_more() {
         assert_eq!((read.outcome, read.age), (Outcome::LastGood(Reason::Unreachable), Duration::from_secs(90)));
     }
     assert!(Series::of_symbol(&Identities::public(), Venue::Spot, "", "1m").is_err());
-    assert!(Series::of_symbol(&Identities::public(), Venue::Futures, "BTCUSDT", "1s").is_err());
+    assert!(Series::of_symbol(&Identities::public(), Venue::UsdM, "BTCUSDT", "1s").is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -78,7 +78,7 @@ fn one_empty_answer_erases_nothing_not_even_until_the_next_question() {
 fn whatever_one_answer_said_wrongly_of_the_past_is_right_again_in_two_minutes_in_every_form_of_question() {
     at_a_few_times(2, async |at| {
         for lie in [EMPTY, HOLED, SHORT, OTHER, LATER] {
-            for venue in [Venue::Spot, Venue::Coin] {
+            for venue in [Venue::Spot, Venue::CoinM] {
                 let mut bench = Bench::new(at, venue, 2_000);
                 bench.same(newest(50)).await;
                 let (end, hour) = (bench.now() - 300 * 60 * MINUTE, 60 * MINUTE);

@@ -146,7 +146,7 @@ fn stories() -> impl Strategy<Value = Story> {
             let grid = Grid::of(interval);
             let at = At { begin: At::block(interval) + candle * grid.length + into % grid.length, interval };
             // COIN-M answers for 200 days at most.
-            let venue = if coin && grid.length <= 4 * HOUR && interval != "1s" { Venue::Coin } else { Venue::Spot };
+            let venue = if coin && grid.length <= 4 * HOUR && interval != "1s" { Venue::CoinM } else { Venue::Spot };
             let wait = if wait == u64::MAX { grid.length } else { wait };
             Story { at, venue, limit, wait, lie, restarts }
         },
@@ -168,7 +168,7 @@ fn what_one_wrong_answer_said_alone_takes_no_other_candle_along_when_it_is_put_r
     let at = At { begin: 1_772_690_234_999, interval: "3m" };
     let wait = 2 * 3 * MINUTE + 135_038;
     let story = Story { at, venue: Venue::Spot, limit: 1, wait, lie: LIES.len() - 1, restarts: false };
-    for venue in [Venue::Spot, Venue::Coin] {
+    for venue in [Venue::Spot, Venue::CoinM] {
         for restarts in [false, true] {
             in_paused_time(at, &async |_| play(Story { venue, restarts, ..story }).await);
         }

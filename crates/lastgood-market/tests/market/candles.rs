@@ -93,7 +93,7 @@ impl Bench {
     /// An exchange that lists the symbol since then.
     pub(crate) fn listed_since(at: At, venue: Venue, listed_at: u64) -> Bench {
         let clock = Clock::paused_at(Timestamp::from_millis(at.begin));
-        let ledger = Ledger::new(clock.clone(), listed_at, venue == Venue::Coin);
+        let ledger = Ledger::new(clock.clone(), listed_at, venue == Venue::CoinM);
         let store = MemoryStore::new(clock.clone(), 64 << 20);
         let (cache, candles) = over(Arc::new(store.clone()), &clock, &ledger);
         Bench { clock, store, ledger, cache, candles, venue, grid: Grid::of(at.interval) }
@@ -109,7 +109,7 @@ impl Bench {
     }
 
     pub(crate) fn question(&self, range: Range) -> Arc<Question> {
-        let path = if self.venue == Venue::Coin { "/dapi/v1/klines" } else { "/api/v3/klines" };
+        let path = if self.venue == Venue::CoinM { "/dapi/v1/klines" } else { "/api/v3/klines" };
         let request = Request { is_get: true, path, query: &range.query(self.grid.interval), ..Request::default() };
         match plan(&Identities::public(), self.venue, request) {
             Plan::Candles(question) => question,

@@ -61,7 +61,8 @@ impl Exchange {
     async fn says(&self, path: &str) -> Value {
         // The market's client is the only one at hand.
         let base = lastgood_market::upstream::BaseUrl::parse(&self.url).unwrap();
-        let site = lastgood_market::upstream::Site::new(base, &Default::default(), &lastgood::Clock::system()).unwrap();
+        let site =
+            lastgood_market::upstream::SiteClient::new(base, &Default::default(), &lastgood::Clock::system()).unwrap();
         serde_json::from_slice(&site.get(path, Ok).await.unwrap()).unwrap()
     }
 }
@@ -81,22 +82,22 @@ async fn every_kind_is_exact_and_asked_for_once() {
     assert_eq!(ticker.value.last_price.to_string(), says["lastPrice"], "to the last zero");
     assert_eq!(ticker.value.quote_volume, Some(decimal(&says["quoteVolume"])));
     assert_eq!(ticker.outcome, Outcome::Miss);
-    let funding = market.funding(Venue::Futures, "BTCUSDT").await.unwrap();
+    let funding = market.funding(Venue::UsdM, "BTCUSDT").await.unwrap();
     let says = exchange.says("/fapi/v1/premiumIndex?symbol=BTCUSDT").await;
     assert_eq!(funding.value.last_funding_rate, Some(decimal(&says["lastFundingRate"])));
     assert_eq!(funding.value.next_funding_time.map(|time| time.as_millis()), says["nextFundingTime"].as_u64());
-    let rates = market.funding_rates(Venue::Futures, "BTCUSDT", 3).await.unwrap();
+    let rates = market.funding_rates(Venue::UsdM, "BTCUSDT", 3).await.unwrap();
     assert_eq!(rates.value.len(), 3);
     assert!(rates.value[0].funding_time < rates.value[2].funding_time);
     for symbol in ["BTCUSD_PERP"] {
-        assert_eq!(market.ticker(Venue::Coin, symbol).await.unwrap().value.symbol, symbol);
-        assert_eq!(market.funding(Venue::Coin, symbol).await.unwrap().value.symbol, symbol);
+        assert_eq!(market.ticker(Venue::CoinM, symbol).await.unwrap().value.symbol, symbol);
+        assert_eq!(market.funding(Venue::CoinM, symbol).await.unwrap().value.symbol, symbol);
     }
     let bars = market.get_bars(Venue::Spot, "BTCUSDT", "1h", 100).await.unwrap();
     let says = exchange.says("/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=100").await;
     assert_eq!((bars.bars.len(), bars.outcome), (100, Outcome::Miss));
     assert_eq!(bars.bars[40].close.to_string(), says[40][4]);
-    for (venue, its) in [(Venue::Spot, lastgood_sim::Venue::Spot), (Venue::Futures, lastgood_sim::Venue::Futures)] {
+    for (venue, its) in [(Venue::Spot, lastgood_sim::Venue::Spot), (Venue::UsdM, lastgood_sim::Venue::UsdM)] {
         let listed = market.symbols(venue).await.unwrap();
         let mut trading = exchange.sim.symbols(its);
         trading.sort();
@@ -111,8 +112,8 @@ async fn every_kind_is_exact_and_asked_for_once() {
     let before = exchange.asked();
     for outcome in [
         market.ticker(Venue::Spot, "BTCUSDT").await.unwrap().outcome,
-        market.funding(Venue::Futures, "BTCUSDT").await.unwrap().outcome,
-        market.funding_rates(Venue::Futures, "BTCUSDT", 3).await.unwrap().outcome,
+        market.funding(Venue::UsdM, "BTCUSDT").await.unwrap().outcome,
+        market.funding_rates(Venue::UsdM, "BTCUSDT", 3).await.unwrap().outcome,
         market.symbols(Venue::Spot).await.unwrap().outcome,
         market.fear_greed(2).await.unwrap().outcome,
         market.get_bars(Venue::Spot, "BTCUSDT", "1h", 100).await.unwrap().outcome,
@@ -130,14 +131,14 @@ async fn with_the_exchange_away_the_last_good_is_given_with_the_reason() {
     let stale = |builder: MarketBuilder, region| builder.fresh_for(region, Duration::ZERO);
     let market = regions.into_iter().fold(exchange.builder(), stale).build().await.unwrap();
     let ticker = market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
-    let funding = market.funding(Venue::Futures, "BTCUSDT").await.unwrap();
+    let funding = market.funding(Venue::UsdM, "BTCUSDT").await.unwrap();
     let mood = market.fear_greed(1).await.unwrap();
     market.llm::<Value>("sentiment").unwrap().put(&json!({"a": 1}), &json!("calm")).await.unwrap();
     exchange.break_down(FaultKind::Status { status: 503 });
 
     let kept = market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
     assert_eq!((kept.value, kept.outcome), (ticker.value, Outcome::LastGood(Reason::Upstream)));
-    let kept = market.funding(Venue::Futures, "BTCUSDT").await.unwrap();
+    let kept = market.funding(Venue::UsdM, "BTCUSDT").await.unwrap();
     assert_eq!((kept.value, kept.outcome), (funding.value, Outcome::LastGood(Reason::Upstream)));
     let kept = market.fear_greed(1).await.unwrap();
     assert_eq!((kept.value, kept.outcome), (mood.value, Outcome::LastGood(Reason::Upstream)));
@@ -194,7 +195,7 @@ async fn an_answer_of_the_right_shape_without_its_numbers_is_none() {
     });
     let market = Market::builder().exchange(&url).unwrap().build().await.unwrap();
     assert_eq!(market.ticker(Venue::Spot, "BTCUSDT").await.unwrap_err().reason, Reason::Malformed);
-    assert_eq!(market.funding(Venue::Futures, "BTCUSDT").await.unwrap_err().reason, Reason::Malformed);
+    assert_eq!(market.funding(Venue::UsdM, "BTCUSDT").await.unwrap_err().reason, Reason::Malformed);
     assert_eq!(market.symbols(Venue::Spot).await.unwrap_err().reason, Reason::Malformed);
     assert_eq!(market.fear_greed(1).await.unwrap_err().reason, Reason::Malformed);
     for name in RegionName::ALL {

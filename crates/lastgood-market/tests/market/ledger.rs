@@ -10,7 +10,7 @@ use lastgood::{Clock, Error, Reason, Value};
 use lastgood_market::candles::Exchange;
 use lastgood_market::interval::candle_at;
 use lastgood_market::query::Params;
-use lastgood_market::{Priority, Received, Source};
+use lastgood_market::{Priority, Received, UpstreamRequest};
 
 pub(crate) const MINUTE: u64 = 60_000;
 /// That of the candle in which a test begins: the next gap and the next candle off the grid are half an hour away or more.
@@ -190,7 +190,7 @@ impl Ledger {
 
 #[async_trait]
 impl Exchange for Ledger {
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
+    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
         let held_back = *self.held_back.lock().unwrap();
         if !held_back.is_zero() {
             tokio::time::sleep(held_back).await;
@@ -199,13 +199,13 @@ impl Exchange for Ledger {
         if priority == Priority::Warm && self.yields.load(Ordering::SeqCst) {
             return Err(Error::new(Reason::Yielded, "the budget is for others"));
         }
-        self.asked.lock().unwrap().push(source.query.clone());
+        self.asked.lock().unwrap().push(request.query.clone());
         let latency = *self.latency.lock().unwrap();
         tokio::time::sleep(latency).await;
         if self.is_down.load(Ordering::SeqCst) {
             return Err(Error::new(Reason::Unreachable, "down"));
         }
-        let params = Params::parse(&source.query).expect("a query of ours");
+        let params = Params::parse(&request.query).expect("a query of ours");
         let limit = params.number("limit").map(|limit| limit as usize);
         let range = Range { start: params.number("startTime"), end: params.number("endTime"), limit };
         let now = self.clock.now().as_millis();

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::store::MemoryStore;
 use lastgood::{Answer, Cache, Clock, Error, Loaded, Outcome, Policy, Reason, Region, Tier};
-use lastgood_market::cut::Index;
 use lastgood_market::line::{Keeper, Loader};
-use lastgood_market::{Line, Plan, Priority, Request, Source, Venue, plan};
+use lastgood_market::projection::Index;
+use lastgood_market::{Line, Plan, Priority, Request, UpstreamRequest, Venue, plan};
 use tokio::time::advance;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,8 +29,8 @@ struct Script {
 
 #[async_trait]
 impl Loader for Script {
-    async fn load_source(&self, source: &Source, _: Priority) -> Result<Loaded, Error> {
-        self.asked.lock().unwrap().push(source.query.clone());
+    async fn load_request(&self, request: &UpstreamRequest, _: Priority) -> Result<Loaded, Error> {
+        self.asked.lock().unwrap().push(request.query.clone());
         let next = self.answers.lock().unwrap().pop_front();
         let (late, answer) = next.unwrap_or((Duration::ZERO, Err(Reason::Unreachable)));
         tokio::time::sleep(late).await;
@@ -39,7 +39,7 @@ impl Loader for Script {
 }
 
 impl Keeper for Bench {
-    fn region(&self, _: &Source) -> &Region {
+    fn region(&self, _: &UpstreamRequest) -> &Region {
         &self.region
     }
 

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use lastgood::store::{Guard, RedisOptions, RedisStore};
 use lastgood::{Cache, Clock, Error, Loaded, Outcome, Region, Value};
 use lastgood_market::candles::{Candles, Exchange};
-use lastgood_market::{Identities, Plan, Preset, Priority, Received, RegionName, Request, Source, Venue, plan};
+use lastgood_market::{
+    Identities, Plan, Preset, Priority, Received, RegionName, Request, UpstreamRequest, Venue, plan,
+};
 use lastgood_testing::RedisServer;
 
 use crate::ledger::{Ledger, MINUTE, Range};
@@ -22,9 +24,9 @@ struct Marking(Arc<Ledger>, Arc<RedisServer>);
 
 #[async_trait]
 impl Exchange for Marking {
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
+    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
         self.1.command(&["ECHO", ASKED]);
-        self.0.ask(source, priority).await
+        self.0.ask(request, priority).await
     }
 
     fn forming_fresh_for(&self, _: &str) -> Duration {

@@ -126,7 +126,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let venue = if is_spot { Venue::Spot } else { Venue::Futures };
+            let venue = if is_spot { Venue::Spot } else { Venue::UsdM };
             let budget = Budget::new("exchange", venue, Clock::paused_with_tokio());
             for word in &said {
                 say(&budget, word).await;

@@ -32,7 +32,7 @@ fn series_symbol<'a>(context: &'a Context<'_>, venue: Venue) -> Result<&'a Symbo
 pub(super) fn candles(context: &Context<'_>) -> Result<Content, ApiError> {
     let params = context.params;
     let symbol = series_symbol(context, context.venue).or_else(|error| match context.venue {
-        Venue::Futures if error == invalid_symbol() => series_symbol(context, Venue::Coin),
+        Venue::UsdM if error == invalid_symbol() => series_symbol(context, Venue::CoinM),
         _ => Err(error),
     })?;
     let interval = params.mandatory("interval")?;
@@ -40,7 +40,7 @@ pub(super) fn candles(context: &Context<'_>) -> Result<Content, ApiError> {
         .filter(|_| context.venue == Venue::Spot || interval != "1s")
         .ok_or_else(|| ApiError::new(400, -1120, "Invalid interval."))?;
     let (start, end) = context.bounds()?;
-    if context.venue == Venue::Coin {
+    if context.venue == Venue::CoinM {
         within((start, end), LONGEST_SPAN, "200 days")?;
     }
     let most = if context.venue == Venue::Spot { 1_000 } else { 1_500 };
@@ -56,7 +56,7 @@ pub(super) fn candles(context: &Context<'_>) -> Result<Content, ApiError> {
         end,
         limit: params.limit(context.venue, 500, most)?,
         zone: if context.venue == Venue::Spot { params.time_zone()? } else { 0 },
-        from_end: context.venue == Venue::Coin,
+        from_end: context.venue == Venue::CoinM,
         micros: context.micros,
         series,
         tail_missing: context.tail_missing,

@@ -82,7 +82,7 @@ pub(super) fn constituents(context: &Context<'_>) -> Result<Content, ApiError> {
 
 /// The last perpetual stands for one on a composite index.
 pub(super) fn index_info(context: &Context<'_>) -> Result<Content, ApiError> {
-    let composite = context.catalogue.all(Venue::Futures).iter().rfind(|symbol| symbol.contract == Contract::Perpetual);
+    let composite = context.catalogue.all(Venue::UsdM).iter().rfind(|symbol| symbol.contract == Contract::Perpetual);
     let composite = composite.ok_or_else(invalid_symbol)?;
     if context.params.get("symbol").is_some_and(|asked| asked != composite.name) {
         return Err(invalid_symbol());
@@ -112,7 +112,7 @@ fn each<'a>(
 }
 
 pub(super) fn asset_index(context: &Context<'_>) -> Result<Content, ApiError> {
-    let perpetual = context.catalogue.trading(Venue::Coin).filter(|symbol| symbol.contract == Contract::Perpetual);
+    let perpetual = context.catalogue.trading(Venue::CoinM).filter(|symbol| symbol.contract == Contract::Perpetual);
     let at = step(context.now);
     each(context, perpetual.map(|symbol| (symbol.pair.clone(), symbol)), |name, symbol| {
         let index = price(symbol, at);
@@ -127,7 +127,7 @@ pub(super) fn asset_index(context: &Context<'_>) -> Result<Content, ApiError> {
 
 pub(super) fn adl_risk(context: &Context<'_>) -> Result<Content, ApiError> {
     let at = context.now / (HOUR / 2) * (HOUR / 2);
-    let trading = context.catalogue.trading(Venue::Futures).map(|symbol| (symbol.name.clone(), symbol));
+    let trading = context.catalogue.trading(Venue::UsdM).map(|symbol| (symbol.name.clone(), symbol));
     each(context, trading, |name, symbol| {
         let risk = if one_in(9, symbol.salt, 62, at) { "HIGH" } else { "LOW" };
         json!({"symbol": name, "adlRisk": risk, "updateTime": at})
@@ -142,11 +142,11 @@ pub(super) fn insurance(context: &Context<'_>) -> Result<Content, ApiError> {
         let balance = format!("{:.7}", fraction(salt, 63, at) * 1e9);
         json!({"symbols": symbols, "assets": [{"asset": "USDT", "marginBalance": balance, "updateTime": at}]})
     };
-    let trading: Vec<&Symbol> = context.catalogue.trading(Venue::Futures).collect();
+    let trading: Vec<&Symbol> = context.catalogue.trading(Venue::UsdM).collect();
     let shared =
         || fund(trading.iter().filter(|symbol| !alone(symbol)).map(|symbol| symbol.name.as_str()).collect(), 1);
     let body = match context.params.get("symbol") {
-        Some(asked) => match find(context.catalogue, Venue::Futures, asked)? {
+        Some(asked) => match find(context.catalogue, Venue::UsdM, asked)? {
             symbol if alone(symbol) => fund(vec![&symbol.name], symbol.salt),
             _ => shared(),
         },

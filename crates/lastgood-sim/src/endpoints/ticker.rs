@@ -34,7 +34,7 @@ pub(super) fn ticker(context: &Context<'_>) -> Result<Content, ApiError> {
     let status = if context.venue == Venue::Spot { params.status()? } else { None };
     match asked {
         // COIN-M answers with an array even for one symbol.
-        Asked::One(symbol) if context.venue == Venue::Coin => rows(&mut std::iter::once(symbol)),
+        Asked::One(symbol) if context.venue == Venue::CoinM => rows(&mut std::iter::once(symbol)),
         Asked::One(symbol) => {
             if context.venue == Venue::Spot {
                 params.require_status(symbol)?;
@@ -55,8 +55,8 @@ fn asked<'a>(context: &Context<'a>) -> Result<Asked<'a>, ApiError> {
     let (params, catalogue) = (context.params, context.catalogue);
     match (context.venue, params.get("symbol"), params.get("pair")) {
         (Venue::Spot, ..) => {}
-        (Venue::Coin, None, Some(pair)) => {
-            let of_pair: Vec<_> = catalogue.trading(Venue::Coin).filter(|symbol| symbol.pair == pair).collect();
+        (Venue::CoinM, None, Some(pair)) => {
+            let of_pair: Vec<_> = catalogue.trading(Venue::CoinM).filter(|symbol| symbol.pair == pair).collect();
             return if of_pair.is_empty() { Err(invalid_symbol()) } else { Ok(Asked::Some(of_pair)) };
         }
         (_, None, _) => return Ok(Asked::All),

@@ -67,7 +67,7 @@ pub(super) fn trade_fees(catalogue: &Catalogue, params: &Params) -> Result<Value
 
 /// The fees of a USD-M symbol.
 pub(super) fn commission_rate(catalogue: &Catalogue, params: &Params) -> Result<Value, ApiError> {
-    let symbol = find(catalogue, Venue::Futures, params.mandatory("symbol")?)?;
+    let symbol = find(catalogue, Venue::UsdM, params.mandatory("symbol")?)?;
     Ok(json!({"symbol": symbol.name, "makerCommissionRate": "0.000200", "takerCommissionRate": "0.000500"}))
 }
 
@@ -80,9 +80,9 @@ pub(super) fn leverage_brackets(catalogue: &Catalogue, params: &Params) -> Resul
         ]})
     };
     match params.get("symbol") {
-        Some(name) => Ok(brackets(find(catalogue, Venue::Futures, name)?)),
+        Some(name) => Ok(brackets(find(catalogue, Venue::UsdM, name)?)),
         None => {
-            let perpetual = catalogue.trading(Venue::Futures).filter(|symbol| symbol.contract == Contract::Perpetual);
+            let perpetual = catalogue.trading(Venue::UsdM).filter(|symbol| symbol.contract == Contract::Perpetual);
             Ok(perpetual.map(brackets).collect())
         }
     }
@@ -92,7 +92,7 @@ pub(super) fn leverage_brackets(catalogue: &Catalogue, params: &Params) -> Resul
 pub(super) fn symbol_config(catalogue: &Catalogue, params: &Params) -> Result<Value, ApiError> {
     let config = |symbol: &Symbol| json!({"symbol": symbol.name, "marginType": "CROSSED", "isAutoAddMargin": false, "leverage": 20, "maxNotionalValue": "1000000"});
     match params.get("symbol") {
-        Some(name) => Ok(json!([config(find(catalogue, Venue::Futures, name)?)])),
-        None => Ok(catalogue.trading(Venue::Futures).map(config).collect()),
+        Some(name) => Ok(json!([config(find(catalogue, Venue::UsdM, name)?)])),
+        None => Ok(catalogue.trading(Venue::UsdM).map(config).collect()),
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn ticker(symbol: &Symbol, now: u64) -> Event {
                 day.before, best.bid, best.bid_quantity, best.ask, best.ask_quantity
             )
         }
-        Venue::Futures | Venue::Coin => String::new(),
+        Venue::UsdM | Venue::CoinM => String::new(),
     };
     let fields = format!(
         r#""s":"{}","p":"{}","P":"{}","w":"{}",{of_spot}"c":"{}","Q":"{}","o":"{}","h":"{}","l":"{}","v":"{}","q":"{}","O":{},"C":{},"F":{},"L":{},"n":{}"#,
@@ -90,7 +90,7 @@ pub(super) fn book_ticker(symbol: &Symbol, now: u64) -> Event {
     );
     match symbol.venue {
         Venue::Spot => Event { name: None, fields },
-        Venue::Futures | Venue::Coin => Event { name: Some("bookTicker"), fields: format!(r#"{fields},"T":{at}"#) },
+        Venue::UsdM | Venue::CoinM => Event { name: Some("bookTicker"), fields: format!(r#"{fields},"T":{at}"#) },
     }
 }
 
@@ -109,7 +109,7 @@ pub(super) fn partial_book(symbol: &Symbol, book: &Book<'_>, levels: usize, sent
             let fields = format!(r#""lastUpdateId":{},"bids":{bids},"asks":{asks}"#, book.id());
             Event { name: None, fields }
         }
-        (Venue::Futures | Venue::Coin, sides) => book_update(symbol, book, sent, sides),
+        (Venue::UsdM | Venue::CoinM, sides) => book_update(symbol, book, sent, sides),
     }
 }
 
@@ -119,7 +119,7 @@ fn book_update(symbol: &Symbol, book: &Book<'_>, sent: u64, [bids, asks]: &[Stri
     let (name, first, last) = (&symbol.name, id(sent + 1), book.id());
     let fields = match symbol.venue {
         Venue::Spot => format!(r#""s":"{name}","U":{first},"u":{last},"b":{bids},"a":{asks}"#),
-        Venue::Futures | Venue::Coin => format!(
+        Venue::UsdM | Venue::CoinM => format!(
             r#""T":{},"s":"{name}","U":{first},"u":{last},"pu":{},"b":{bids},"a":{asks}"#,
             book.time(),
             id(sent)
@@ -135,7 +135,7 @@ pub(super) fn trade_event(symbol: &Symbol, id: u64) -> Event {
         Venue::Spot => {
             format!(r#""s":"{name}","t":{id},"p":"{price}","q":"{quantity}","T":{time},"m":{is_buyer_maker},"M":true"#)
         }
-        Venue::Futures | Venue::Coin => format!(
+        Venue::UsdM | Venue::CoinM => format!(
             r#""T":{time},"s":"{name}","t":{id},"p":"{price}","q":"{quantity}","X":"MARKET","m":{is_buyer_maker}"#
         ),
     };

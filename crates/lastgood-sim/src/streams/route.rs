@@ -32,7 +32,7 @@ impl Area {
     pub(crate) fn venue(self) -> Venue {
         match self {
             Area::Spot => Venue::Spot,
-            Area::Public | Area::Market | Area::Private => Venue::Futures,
+            Area::Public | Area::Market | Area::Private => Venue::UsdM,
         }
     }
 }

@@ -45,7 +45,7 @@ async fn candles_are_sound_over_random_ranges() {
     let exchange = Exchange::start().await;
     let mut chance = Chance(1);
     let mut rows_seen = 0;
-    for (venue, path) in [(Venue::Spot, "/api/v3"), (Venue::Futures, "/fapi/v1"), (Venue::Coin, "/dapi/v1")] {
+    for (venue, path) in [(Venue::Spot, "/api/v3"), (Venue::UsdM, "/fapi/v1"), (Venue::CoinM, "/dapi/v1")] {
         let symbols = exchange.sim.symbols(venue);
         let intervals = if venue == Venue::Spot { INTERVALS } else { &INTERVALS[1..] };
         for _ in 0..150 {

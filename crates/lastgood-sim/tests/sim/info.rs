@@ -19,7 +19,7 @@ async fn at_its_default_size_it_is_as_large_as_the_real_one() {
     assert!(names(&info).contains(&"币安人生USDT"), "Unicode symbols exist");
     let unique: std::collections::HashSet<&str> = names(&info).into_iter().collect();
     assert_eq!(unique.len(), 2_400);
-    for (venue, target) in [(Venue::Futures, "/fapi/v1/exchangeInfo"), (Venue::Coin, "/dapi/v1/exchangeInfo")] {
+    for (venue, target) in [(Venue::UsdM, "/fapi/v1/exchangeInfo"), (Venue::CoinM, "/dapi/v1/exchangeInfo")] {
         let info = exchange.json(target).await;
         let listed = names(&info);
         assert!(exchange.sim.symbols(venue).iter().all(|symbol| listed.contains(&symbol.as_str())), "{target}");

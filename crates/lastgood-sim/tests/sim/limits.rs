@@ -95,7 +95,7 @@ async fn the_count_restarts_with_the_minute_and_each_market_has_its_own() {
     assert_eq!(used("/nowhere").await, 0, "a 404 weighs nothing");
     assert_eq!(used("/api/v3/ping").await, 1);
     let weight = exchange.sim.counters().weight;
-    assert_eq!((weight[&Venue::Spot], weight[&Venue::Futures], weight[&Venue::Coin]), (23, 1, 1));
+    assert_eq!((weight[&Venue::Spot], weight[&Venue::UsdM], weight[&Venue::CoinM]), (23, 1, 1));
 }
 
 /// An exchange whose limits are used up by ten pings.

@@ -186,6 +186,6 @@ async fn statistics_and_funding_keep_to_their_bounds() {
     assert!(all.windows(2).all(|pair| at(&pair[0], "fundingTime") <= at(&pair[1], "fundingTime")));
     assert_eq!(at(&all[199], "fundingTime"), NOW / (8 * HOUR) * (8 * HOUR));
     let oldest = exchange.rows(&format!("{base}&startTime=0&limit=1000")).await;
-    let young = exchange.sim.symbols(lastgood_sim::Venue::Futures).pop().unwrap();
+    let young = exchange.sim.symbols(lastgood_sim::Venue::UsdM).pop().unwrap();
     assert!(!oldest.is_empty() && !young.is_empty());
 }

@@ -153,7 +153,7 @@ async fn the_futures_know_no_symbols_parameter_and_pass_over_what_they_do_not_kn
 #[tokio::test]
 async fn a_candle_is_a_row_of_twelve() {
     let exchange = Exchange::start().await;
-    let quarter = exchange.sim.symbols(lastgood_sim::Venue::Coin).into_iter().find(|name| name.contains('_')).unwrap();
+    let quarter = exchange.sim.symbols(lastgood_sim::Venue::CoinM).into_iter().find(|name| name.contains('_')).unwrap();
     for target in [
         "/api/v3/klines?symbol=BTCUSDT&interval=1h".to_owned(),
         "/api/v3/uiKlines?symbol=BTCUSDT&interval=1h".to_owned(),

@@ -45,7 +45,7 @@ const FUTURES: (&str, &str) = ("/market", "/fapi/v1/klines");
 #[tokio::test]
 async fn candles_of_a_stream_are_the_rows_of_the_requests() {
     let exchange = Exchange::start().await;
-    for ((prefix, candles), venue) in [(SPOT, Venue::Spot), (FUTURES, Venue::Futures)] {
+    for ((prefix, candles), venue) in [(SPOT, Venue::Spot), (FUTURES, Venue::UsdM)] {
         let symbols = exchange.sim.symbols(venue);
         for symbol in symbols.iter().step_by(13).chain(symbols.iter().filter(|symbol| !symbol.is_ascii())) {
             for interval in ["1m", "15m", "1h", "1d", "3d", "1w", "1M"] {

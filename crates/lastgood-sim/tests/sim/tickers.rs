@@ -16,7 +16,7 @@ async fn the_rows_of_all_symbols_are_the_single_bodies_byte_for_byte() {
     for (venue, paths) in [
         (Venue::Spot, &["/api/v3/ticker/24hr", "/api/v3/ticker/price", "/api/v3/ticker/bookTicker"][..]),
         (
-            Venue::Futures,
+            Venue::UsdM,
             &[
                 "/fapi/v1/ticker/24hr",
                 "/fapi/v1/ticker/price",
@@ -25,7 +25,7 @@ async fn the_rows_of_all_symbols_are_the_single_bodies_byte_for_byte() {
                 "/fapi/v1/premiumIndex",
             ][..],
         ),
-        (Venue::Coin, &["/dapi/v1/ticker/24hr", "/dapi/v1/ticker/price", "/dapi/v1/ticker/bookTicker"][..]),
+        (Venue::CoinM, &["/dapi/v1/ticker/24hr", "/dapi/v1/ticker/price", "/dapi/v1/ticker/bookTicker"][..]),
     ] {
         let symbols = exchange.sim.symbols(venue);
         for path in paths {
@@ -34,7 +34,7 @@ async fn the_rows_of_all_symbols_are_the_single_bodies_byte_for_byte() {
             assert_eq!(rows.len(), symbols.len(), "{path}");
             for (row, symbol) in rows.iter().zip(&symbols).step_by(9) {
                 let one = exchange.get(&format!("{path}?symbol={}", escape(symbol))).await;
-                let one = if venue == Venue::Coin { written(one.text())[0] } else { one.text() };
+                let one = if venue == Venue::CoinM { written(one.text())[0] } else { one.text() };
                 assert_eq!(*row, one, "{path}");
             }
         }

@@ -28,7 +28,7 @@ impl OwedBulk {
     fn record(&self) -> Option<Record> {
         let (prefix, selector) = (self.prefix.clone(), self.selector.clone()?);
         let remove = self.mode == Mode::Remove;
-        Some(Record::Sweep { at: self.at.as_millis(), prefix, selector, remove })
+        Some(Record::Bulk { at: self.at.as_millis(), prefix, selector, remove })
     }
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Entry, Loaded, Value, decode, decode_any_version, encode, rows, stamp, started_at, under_key, with_times};
+use super::{
+    Entry, Loaded, Value, columnar, decode, decode_any_version, encode, stamp, started_at, under_key, with_times,
+};
 use crate::clock::Timestamp;
 use crate::policy::{Policy, Times};
 
@@ -36,11 +38,11 @@ fn judge(bytes: &Bytes) {
 
 /// A text of rows comes back from its packing as it was; a packing that is none is nothing.
 pub(crate) fn of_rows(text: &[u8]) {
-    if let Some(packed) = rows::pack(text) {
-        assert_eq!(rows::unpack(&packed, text.len()).as_deref(), Some(text), "rows come back to the letter");
+    if let Some(packed) = columnar::pack(text) {
+        assert_eq!(columnar::unpack(&packed, text.len()).as_deref(), Some(text), "rows come back to the letter");
     }
     let length = text.len().saturating_mul(8).min(1 << 16);
-    [length, text.len(), 2].into_iter().for_each(|length| drop(rows::unpack(text, length)));
+    [length, text.len(), 2].into_iter().for_each(|length| drop(columnar::unpack(text, length)));
 }
 
 /// Entries to begin with.

@@ -24,8 +24,8 @@ use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::packing::{self, Packing};
-use super::{Entry, Loaded, Value, rows};
+use super::codec::{self, Codec};
+use super::{Entry, Loaded, Value, columnar};
 use crate::clock::Timestamp;
 use crate::policy::Times;
 
@@ -86,7 +86,7 @@ fn checksum(version: u8, key: &str, covered: &[u8]) -> u32 {
 /// The entry as bytes, to be stored under `key` with the times of a clock that is `ahead` ms. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
 pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize, ahead: i64) -> Option<Bytes> {
     let body = &entry.value.body;
-    let packed = if body.len() > compress_over { pack(body, packing::ZSTD) } else { None };
+    let packed = if body.len() > compress_over { pack(body, codec::ZSTD) } else { None };
     let (method, payload): (u8, &[u8]) = packed.as_ref().map_or((UNPACKED, body), |(method, packed)| (*method, packed));
 
     let mut out = BytesMut::with_capacity(FIXED + 64 + payload.len() + CHECKSUM);
@@ -208,10 +208,10 @@ pub(crate) fn under_key(bytes: Bytes, key: &str) -> Bytes {
 }
 
 /// The body packed, and how; `None` where that makes it no smaller, or it is no rows and there is no zstd.
-fn pack(body: &[u8], zstd: Option<Packing>) -> Option<(u8, Vec<u8>)> {
+fn pack(body: &[u8], zstd: Option<Codec>) -> Option<(u8, Vec<u8>)> {
     // Looked at once more: a fault of ours must cost room, not change a price.
-    let comes_back = |packed: &Vec<u8>| rows::unpack(packed, body.len()).is_some_and(|text| text == body);
-    let of_rows = rows::pack(body).filter(comes_back).map(|packed| (ROWS, packed));
+    let comes_back = |packed: &Vec<u8>| columnar::unpack(packed, body.len()).is_some_and(|text| text == body);
+    let of_rows = columnar::pack(body).filter(comes_back).map(|packed| (ROWS, packed));
     let packed = of_rows.or_else(|| Some((ZSTD, (zstd?.pack)(body)?)));
     packed.filter(|(_, packed)| packed.len() < body.len())
 }
@@ -271,7 +271,7 @@ pub(crate) fn decode_any_version(bytes: &Bytes, key: &str, schema: u32) -> Resul
         return Err(Unreadable::Damaged);
     }
     let length = rest.get_u32_le() as usize;
-    let body = if method == UNPACKED { rest } else { unpack(method, &rest, length, packing::ZSTD)? };
+    let body = if method == UNPACKED { rest } else { unpack(method, &rest, length, codec::ZSTD)? };
     if body.len() != length {
         return Err(Unreadable::Damaged);
     }
@@ -282,12 +282,12 @@ pub(crate) fn decode_any_version(bytes: &Bytes, key: &str, schema: u32) -> Resul
 /// The most a packed body may claim to become, so that bytes of strangers cannot exhaust memory.
 const MAX_UNPACKED: usize = 256 << 20;
 
-fn unpack(method: u8, payload: &[u8], length: usize, zstd: Option<Packing>) -> Result<Bytes, Unreadable> {
+fn unpack(method: u8, payload: &[u8], length: usize, zstd: Option<Codec>) -> Result<Bytes, Unreadable> {
     if length > MAX_UNPACKED {
         return Err(Unreadable::Damaged);
     }
     let body = match (method, zstd) {
-        (ROWS, _) => rows::unpack(payload, length),
+        (ROWS, _) => columnar::unpack(payload, length),
         (_, Some(zstd)) => (zstd.unpack)(payload, length),
         (_, None) => return Err(Unreadable::WithoutZstd),
     };
@@ -395,7 +395,7 @@ mod tests {
         let (method, packed) = pack(&body_of_rows(), None).expect("rows need no zstd");
         assert_eq!(method, ROWS);
         assert_eq!(unpack(ROWS, &packed, body_of_rows().len(), None).as_deref(), Ok(&*body_of_rows()));
-        let (_, packed) = pack(&long_body(), packing::ZSTD).expect("tests have zstd");
+        let (_, packed) = pack(&long_body(), codec::ZSTD).expect("tests have zstd");
         let refused = unpack(ZSTD, &packed, long_body().len(), None).expect_err("there is no zstd");
         assert_eq!(refused, Unreadable::WithoutZstd);
         assert!(refused.to_string().contains("build lastgood with its feature `zstd`"), "{refused}");

@@ -245,7 +245,7 @@ fn add_one(add: &Add, settings: &Settings) -> Result<(), Failure> {
         user: add.user.clone(),
         venue: match add.venue {
             VenueWord::Spot => Venue::Spot,
-            VenueWord::Futures => Venue::Futures,
+            VenueWord::Futures => Venue::UsdM,
         },
         environment: match add.environment {
             EnvironmentWord::Mainnet => Environment::Mainnet,

@@ -7,8 +7,8 @@ use http::header::IF_NONE_MATCH;
 use http::{HeaderMap, StatusCode};
 use lastgood::Answer;
 use lastgood_market::candles::{self, Question, Slice};
-use lastgood_market::cut::Cut;
 use lastgood_market::line::{self, Answered, Keeper};
+use lastgood_market::projection::Projection;
 use lastgood_market::{Line, Plan};
 
 use super::head::{Head, Heads};
@@ -16,16 +16,16 @@ use crate::app::App;
 use crate::exchange::part::cut_out;
 use crate::response::cached::Form;
 use crate::response::etag::{Comparison, EntityTag};
+use crate::response::gzip_cache;
 use crate::response::label::Label;
 use crate::response::list::List;
-use crate::response::packed;
 use crate::response::payload::Payload;
 use crate::response::prepared::{GZIP_FROM, Prepared, PreparedPart};
 
 /// An answer of memory. It keeps no more of memory's than a short part.
 pub(super) enum Kept {
     Entry { repeat: line::Repeat, body: Body },
-    Candles { repeat: candles::Repeat, packed: Option<packed::Kept> },
+    Candles { repeat: candles::Repeat, packed: Option<gzip_cache::Kept> },
 }
 
 /// The body of an answer that is of one entry.
@@ -48,13 +48,13 @@ impl Kept {
     /// What answered `line`, and whether it is long enough to be packed.
     pub(super) fn of_entry(app: &App, line: &Line, answered: &Answered<'_>) -> Option<(Kept, bool)> {
         let repeat = line.repeat(app, answered)?;
-        let (answer, source) = (&answered.answer, answered.source);
+        let (answer, request) = (&answered.answer, answered.request);
         let prepared = Prepared::of(answer);
-        let (body, length) = match prepared.part(source) {
-            _ if source.cut == Cut::Whole => (Body::Whole, answer.body().len()),
+        let (body, length) = match prepared.part(request) {
+            _ if request.projection == Projection::Whole => (Body::Whole, answer.body().len()),
             Some(part) => (Body::Part(Arc::downgrade(&part)), part.body.len()),
             None => {
-                let bytes = cut_out(answer, &prepared, source).filter(|bytes| bytes.len() < GZIP_FROM)?;
+                let bytes = cut_out(answer, &prepared, request).filter(|bytes| bytes.len() < GZIP_FROM)?;
                 (Body::Copied(Bytes::copy_from_slice(&bytes), EntityTag::of_answer(&bytes)), bytes.len())
             }
         };
@@ -65,7 +65,7 @@ impl Kept {
     pub(super) fn of_candles(app: &App, question: &Question, slice: &Slice) -> Option<(Kept, bool)> {
         let repeat = app.engine.candles.repeat(question, slice)?;
         let is_packable = List::of(&slice.runs).remaining() >= GZIP_FROM;
-        let packed = if is_packable { app.packed.kept(&slice.runs) } else { None };
+        let packed = if is_packable { app.gzip_cache.kept(&slice.runs) } else { None };
         Some((Kept::Candles { repeat, packed }, is_packable))
     }
 
@@ -103,7 +103,7 @@ impl Kept {
             }
             (Kept::Candles { repeat, packed }, Plan::Candles(question)) if is_packed => {
                 heads.get(of_candles)?;
-                let gzip = app.packed.get(packed.as_ref()?)?;
+                let gzip = app.gzip_cache.get(packed.as_ref()?)?;
                 let slice = app.engine.candles.again(question, repeat, |_, _| {})?;
                 (of_candles, Label::from(&slice), Payload::Whole(gzip))
             }

@@ -209,7 +209,7 @@ async fn popular_pairs_come_first_in_both_markets() {
     for redis in RedisIs::ALL {
         let scene = Scene::with(redis).await;
         let gateway = scene.gateway(&[], &[]).await;
-        for (path, venue) in [(SPOT, lastgood_sim::Venue::Spot), (FUTURES, lastgood_sim::Venue::Futures)] {
+        for (path, venue) in [(SPOT, lastgood_sim::Venue::Spot), (FUTURES, lastgood_sim::Venue::UsdM)] {
             let trading = scene.exchange.sim.symbols(venue);
             let there: Vec<_> = POPULAR.into_iter().filter(|name| trading.iter().any(|other| other == name)).collect();
             assert!(there.len() >= 3, "{there:?}");

@@ -20,7 +20,7 @@ impl Draft<'_> {
             return None;
         }
         let reach = self.series.length.saturating_mul(NEAR);
-        let near = open.saturating_sub(if self.series.endpoint.venue == Venue::Coin {
+        let near = open.saturating_sub(if self.series.endpoint.venue == Venue::CoinM {
             reach.min(COIN_SPAN / 2)
         } else {
             reach

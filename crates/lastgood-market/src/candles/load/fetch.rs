@@ -68,7 +68,7 @@ impl Draft<'_> {
         let end = open.saturating_add((PAST_GAPS * self.series.length).min(COIN_SPAN / 2));
         match self.series.endpoint.venue {
             // COIN-M counts back from an end.
-            Venue::Coin => Fetch { start: Some(start), end: Some(end), limit: self.series.candles_in(start, end) + 1 },
+            Venue::CoinM => Fetch { start: Some(start), end: Some(end), limit: self.series.candles_in(start, end) + 1 },
             _ => Fetch { start: Some(start), end: None, limit },
         }
     }
@@ -77,7 +77,7 @@ impl Draft<'_> {
     /// the last answer that was passed on, that it lacks.
     fn contradiction(&self, reply: &Reply, witness: Option<u64>) -> Option<u64> {
         let (times, Fetch { start, end, limit }) = (reply.rows.times(), reply.fetch);
-        let is_forward = start.is_some() && (end.is_none() || self.series.endpoint.venue != Venue::Coin);
+        let is_forward = start.is_some() && (end.is_none() || self.series.endpoint.venue != Venue::CoinM);
         match (times, witness) {
             ([], Some(witness)) => Some(witness),
             // The oldest from there on, and there are some.
@@ -110,7 +110,7 @@ impl Draft<'_> {
 
     async fn ask(&self, fetch: Fetch) -> Result<Reply, Error> {
         let ahead = self.candles.exchange.clock_skew();
-        let received = self.candles.exchange.ask(self.series.source(fetch), self.priority).await?;
+        let received = self.candles.exchange.ask(self.series.request(fetch), self.priority).await?;
         let (value, as_of) = (received.value, received.asked_at);
         let asked_at = as_of.as_millis().saturating_add_signed(ahead);
         let rows = Rows::of_answer(&value.body).filter(|rows| rows.times().len() <= fetch.limit);

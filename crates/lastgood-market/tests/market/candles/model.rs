@@ -43,7 +43,7 @@ async fn play(at: At, venue: Venue, steps: Vec<Step>) {
             let (start, end) = (start.map(|ago| now - ago), end.map(|ago| now + 30_000 - ago));
             match (start, end) {
                 // What COIN-M means by a start alone it is asked itself.
-                (Some(start), None) if venue == Venue::Coin => Range { start: Some(start), end: Some(now), limit },
+                (Some(start), None) if venue == Venue::CoinM => Range { start: Some(start), end: Some(now), limit },
                 (Some(start), Some(end)) if start > end => Range { start: Some(end), end: Some(start), limit },
                 _ => Range { start, end, limit },
             }
@@ -65,7 +65,7 @@ async fn play(at: At, venue: Venue, steps: Vec<Step>) {
     // question ends in a gap.
     let sent = bench.ledger.sent.lock().unwrap();
     let again: u64 = sent.values().map(|times| times - 1).sum();
-    let edges = if venue == Venue::Coin { 25 } else { 10 };
+    let edges = if venue == Venue::CoinM { 25 } else { 10 };
     let allowed = edges * questions + sent.len() as u64 * 6 / 5;
     assert!(again <= allowed, "{again} candles of {} were sent again for {questions} questions", sent.len());
 }
@@ -102,7 +102,7 @@ proptest! {
         spot in any::<bool>(), minute in 0..BLOCK, milli in 0..MINUTE, steps in steps(),
     ) {
         let at = At { begin: At::block("1m") + minute * MINUTE + milli, interval: "1m" };
-        let venue = if spot { Venue::Spot } else { Venue::Coin };
+        let venue = if spot { Venue::Spot } else { Venue::CoinM };
         in_paused_time(at, &async |at| play(at, venue, steps.clone()).await);
     }
 }

@@ -22,7 +22,7 @@ async fn what_a_program_asked_for_is_kept_fresh_by_streams_at_no_request_weight(
     assert_eq!(market.ticker(Venue::Spot, "BTCUSDT").await.unwrap().outcome, Outcome::Miss);
     eventually("a ticker is pushed", async || taken().await > 0).await;
     assert!(streams(&market, Venue::Spot).await.unwrap().connected);
-    assert_eq!(streams(&market, Venue::Futures).await, None);
+    assert_eq!(streams(&market, Venue::UsdM).await, None);
     let (before, first) = (asked(), taken().await);
     // One is pushed each second; what was loaded is fresh for two.
     eventually("tickers go on coming", async || {
@@ -33,14 +33,14 @@ async fn what_a_program_asked_for_is_kept_fresh_by_streams_at_no_request_weight(
     assert!(asked() <= before + 1, "{} requests", asked() - before);
     let refused = |venue, urls: &[&str]| Market::builder().streams(venue, urls).unwrap_err().to_string();
     assert!(refused(Venue::Spot, &["https://stream.binance.com"]).contains("wss"));
-    assert!(refused(Venue::Coin, &["wss://h"]).contains("COIN-M has no streams"));
+    assert!(refused(Venue::CoinM, &["wss://h"]).contains("COIN-M has no streams"));
 }
 
 #[tokio::test]
 async fn popular_symbols_come_first_and_the_others_by_their_volume() {
     let exchange = Exchange::start().await;
     let market = exchange.builder().popular(&["ETHUSDT"]).build().await.unwrap();
-    for venue in [Venue::Spot, Venue::Futures] {
+    for venue in [Venue::Spot, Venue::UsdM] {
         let list = market.popular_symbols(venue).await.unwrap();
         let listed: Vec<&str> = list.value.iter().map(|row| row.symbol.as_str()).collect();
         assert_eq!(listed[0], "ETHUSDT");
@@ -51,7 +51,7 @@ async fn popular_symbols_come_first_and_the_others_by_their_volume() {
         let again = market.popular_symbols(venue).await.unwrap();
         assert_eq!((again.value, again.outcome), (list.value, Outcome::Hit(Tier::Memory)));
     }
-    assert_eq!(market.popular_symbols(Venue::Coin).await.unwrap_err().reason, Reason::NotFound);
+    assert_eq!(market.popular_symbols(Venue::CoinM).await.unwrap_err().reason, Reason::NotFound);
     // Another program finds no list, and says why.
     exchange.break_down(FaultKind::Status { status: 503 });
     let other = exchange.builder().build().await.unwrap();

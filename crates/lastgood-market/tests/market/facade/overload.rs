@@ -6,12 +6,12 @@ use std::task::Poll;
 
 use lastgood::{Answer, Cache, Clock, Region};
 use lastgood_market::candles::Question;
-use lastgood_market::cut::Index;
 use lastgood_market::engine::{Answered, Asked, EngineOptions, Face};
 use lastgood_market::line::{Keeper, Loader};
+use lastgood_market::projection::Index;
 use lastgood_market::region::PolicyOverride;
 use lastgood_market::upstream::{BaseUrl, Options};
-use lastgood_market::{Engine, Source};
+use lastgood_market::{Engine, UpstreamRequest};
 
 use super::*;
 
@@ -21,7 +21,7 @@ struct Desk {
 }
 
 impl Keeper for Desk {
-    fn region(&self, source: &Source) -> &Region {
+    fn region(&self, source: &UpstreamRequest) -> &Region {
         self.engine.region(source.region())
     }
 

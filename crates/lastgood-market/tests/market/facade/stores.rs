@@ -220,7 +220,7 @@ async fn a_folder_that_is_used_with_another_exchange_gives_none_of_the_first() {
     for exchange in [&exchanges[0], &exchanges[1], &exchanges[0]] {
         let market = exchange.builder().store(&store).unwrap().build().await.unwrap();
         let ticker = market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
-        let opens = market.get_bars(Venue::Futures, "BTCUSDT", "1d", 50).await.unwrap();
+        let opens = market.get_bars(Venue::UsdM, "BTCUSDT", "1d", 50).await.unwrap();
         let mood = market.fear_greed(30).await.unwrap();
         assert!(market.symbols(Venue::Spot).await.is_ok());
         let path = "/fapi/v1/klines?symbol=BTCUSDT&interval=1d&limit=50";

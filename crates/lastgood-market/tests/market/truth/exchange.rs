@@ -12,7 +12,7 @@ use lastgood::{Clock, Error};
 use lastgood_market::candles::Exchange;
 use lastgood_market::query::Params;
 use lastgood_market::validate::Fetched;
-use lastgood_market::{Priority, Received, Source};
+use lastgood_market::{Priority, Received, UpstreamRequest};
 use lastgood_sim::{Lie, Sim, SimAnswer, SimConfig, SimRequest};
 
 use super::judge::{opens, pieces};
@@ -215,7 +215,7 @@ pub(crate) fn series_of(path: &str, query: &str) -> String {
 
 #[async_trait]
 impl Exchange for Recorded {
-    async fn ask(&self, source: Source, _: Priority) -> Result<Received, Error> {
+    async fn ask(&self, source: UpstreamRequest, _: Priority) -> Result<Received, Error> {
         let asked_at = self.clock.now();
         let path = source.endpoint.path;
         let request = SimRequest { path, query: &source.query, micros: source.micros };

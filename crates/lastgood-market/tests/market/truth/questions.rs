@@ -71,8 +71,8 @@ pub(crate) fn series(group: Group, chance: &mut Chance, sim: &Sim) -> (String, u
     let intervals = if let Group::Spot = group { &INTERVALS[..] } else { &INTERVALS[1..] };
     let (interval, length) = *chance.pick(intervals);
     let (venue, prefix) = match group {
-        Group::CoinM => (Venue::Coin, "/dapi/v1"),
-        Group::UsdM => (Venue::Futures, "/fapi/v1"),
+        Group::CoinM => (Venue::CoinM, "/dapi/v1"),
+        Group::UsdM => (Venue::UsdM, "/fapi/v1"),
         _ => (Venue::Spot, "/api/v3"),
     };
     let symbols = sim.symbols(venue);

@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::{Answer, Cache, Clock, Error, Loaded, Outcome, Reason, Region};
 use lastgood_market::candles::{Candles, Exchange, Slice};
-use lastgood_market::cut::{Index, cut};
 use lastgood_market::line::{Keeper, Line, Loader};
-use lastgood_market::{Identities, Plan, Preset, Priority, Received, RegionName, Request, Source, Venue, plan};
+use lastgood_market::projection::{Index, project};
+use lastgood_market::{
+    Identities, Plan, Preset, Priority, Received, RegionName, Request, UpstreamRequest, Venue, plan,
+};
 
 use super::FORMING_FRESH_FOR;
 use super::exchange::Recorded;
@@ -61,7 +63,7 @@ impl Reader {
     async fn cached(&self, line: &Line) -> Result<(Bytes, Outcome), Error> {
         let answered = line.answer(self).await?;
         let body = answered.answer.body();
-        let part = cut(body, &answered.source.cut, Index::of(body).as_ref());
+        let part = project(body, &answered.request.projection, Index::of(body).as_ref());
         let part = part.ok_or_else(|| Error::new(Reason::Malformed, "the answer lacks what was asked for"))?;
         Ok((part, answered.answer.outcome()))
     }
@@ -73,8 +75,8 @@ fn put_together(slice: &Slice) -> (Bytes, Outcome) {
 }
 
 impl Keeper for Reader {
-    fn region(&self, source: &Source) -> &Region {
-        &self.regions[source.region() as usize]
+    fn region(&self, request: &UpstreamRequest) -> &Region {
+        &self.regions[request.region() as usize]
     }
 
     fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R {
@@ -88,9 +90,9 @@ impl Keeper for Reader {
 
 #[async_trait]
 impl Loader for Loading {
-    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
-        let Received { value, asked_at } = self.exchange.ask(source.clone(), priority).await?;
-        let fresh_for = source.fresh_for(&value.body, self.clock.now(), FORMING_FRESH_FOR);
+    async fn load_request(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error> {
+        let Received { value, asked_at } = self.exchange.ask(request.clone(), priority).await?;
+        let fresh_for = request.fresh_for(&value.body, self.clock.now(), FORMING_FRESH_FOR);
         Ok(Loaded { fresh_for, asked_at: Some(asked_at), ..Loaded::from(value) })
     }
 }

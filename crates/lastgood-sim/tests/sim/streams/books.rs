@@ -30,7 +30,7 @@ const MARKETS: [Market; 2] = [
         whole: 5_000,
     },
     Market {
-        venue: Venue::Futures,
+        venue: Venue::UsdM,
         depth: "/fapi/v1/depth",
         streams: "/public/ws",
         speeds: &["@depth", "@depth@100ms", "@depth@500ms"],

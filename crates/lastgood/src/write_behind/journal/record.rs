@@ -32,7 +32,8 @@ pub(crate) enum Record {
     /// Nothing that begins with the key and a colon is there.
     RemovePrefix { at: u64, tell: bool },
     /// The store is to be searched for the keys under `prefix` that `selector` names, to expire or remove them.
-    Sweep { at: u64, prefix: String, selector: String, remove: bool },
+    #[serde(rename = "sweep")]
+    Bulk { at: u64, prefix: String, selector: String, remove: bool },
     /// Nothing that the store holds from before is believed.
     Distrust { at: u64 },
     /// How far the invalidations of other processes were heard, and when.
@@ -116,7 +117,7 @@ impl Record {
             }
             Record::Remove { at, tell } => Some(Change::Remove(removal(at, tell))),
             Record::RemovePrefix { at, tell } => Some(Change::RemovePrefix(removal(at, tell))),
-            Record::Sweep { .. } | Record::Distrust { .. } | Record::Heard { .. } => None,
+            Record::Bulk { .. } | Record::Distrust { .. } | Record::Heard { .. } => None,
         }
     }
 }
@@ -139,7 +140,7 @@ mod tests {
             (Record::Remove { at: 5, tell: true }, r#"{"remove":{"at":5,"tell":true}}"#),
             (Record::RemovePrefix { at: 5, tell: false }, r#"{"remove_prefix":{"at":5,"tell":false}}"#),
             (
-                Record::Sweep { at: 5, prefix, selector, remove: true },
+                Record::Bulk { at: 5, prefix, selector, remove: true },
                 r#"{"sweep":{"at":5,"prefix":"lastgood:","selector":"@region prices","remove":true}}"#,
             ),
             (Record::Distrust { at: 5 }, r#"{"distrust":{"at":5}}"#),

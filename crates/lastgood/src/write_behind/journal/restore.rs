@@ -52,7 +52,7 @@ impl WriteBehind {
         for (key, record, body) in rows {
             let name = key.strip_prefix(&journal.namespace).unwrap_or_default();
             match record {
-                Record::Sweep { at, prefix, selector, remove } => {
+                Record::Bulk { at, prefix, selector, remove } => {
                     let mode = if remove { Mode::Remove } else { Mode::Expire };
                     let at = Timestamp::from_millis(at);
                     restored.bulk.push(OwedBefore { row: name.to_owned(), prefix, selector, mode, at });

@@ -96,8 +96,8 @@ fn exchanges(settings: &Settings) -> Vec<Finding> {
     let binance = &settings.binance;
     let markets: [(Venue, &[BaseUrl], &[BaseUrl]); 3] = [
         (Venue::Spot, &binance.spot_url, &binance.ws_url),
-        (Venue::Futures, &binance.futures_url, &binance.futures_ws_url),
-        (Venue::Coin, &binance.coin_url, &[]),
+        (Venue::UsdM, &binance.futures_url, &binance.futures_ws_url),
+        (Venue::CoinM, &binance.coin_url, &[]),
     ];
     let finding = |(venue, bases, streams): (Venue, &[BaseUrl], &[BaseUrl])| {
         // Exchanges that are known to differ were refused with the configuration.

@@ -144,7 +144,7 @@ pub(crate) struct Totals {
 }
 
 /// This gateway's part in the cluster.
-pub(crate) struct Cluster {
+pub(crate) struct Fleet {
     region: Region,
     name: String,
     totals: Mutex<Option<Totals>>,
@@ -164,9 +164,9 @@ impl Totals {
     }
 }
 
-impl Cluster {
-    pub(crate) fn new(region: Region, id: &str) -> Cluster {
-        Cluster { region, name: format!("node:{id}"), totals: Mutex::new(None) }
+impl Fleet {
+    pub(crate) fn new(region: Region, id: &str) -> Fleet {
+        Fleet { region, name: format!("node:{id}"), totals: Mutex::new(None) }
     }
 
     /// The totals, once they were added up.
@@ -198,12 +198,12 @@ impl Cluster {
 }
 
 /// Keeps the totals, until the task is dropped.
-pub(crate) async fn keep(cluster: Arc<Cluster>, cache: Cache) {
+pub(crate) async fn keep(fleet: Arc<Fleet>, cache: Cache) {
     let mut every = tokio::time::interval(WRITE_EVERY);
     loop {
         every.tick().await;
         let stats = cache.stats().into_iter().filter(|(region, _)| region != REGION);
-        cluster.exchange(&stats.map(|(region, stats)| (region, Counts::of(&stats))).collect()).await;
+        fleet.exchange(&stats.map(|(region, stats)| (region, Counts::of(&stats))).collect()).await;
     }
 }
 
@@ -213,10 +213,10 @@ mod tests {
     use lastgood::Clock;
     use lastgood::store::MemoryStore;
 
-    fn node(store: &MemoryStore, clock: &Clock, id: &str) -> (Cache, Cluster) {
+    fn node(store: &MemoryStore, clock: &Clock, id: &str) -> (Cache, Fleet) {
         let cache = Cache::builder().store(Arc::new(store.clone())).clock(clock.clone()).build().unwrap();
         let region = cache.region(REGION, policy()).unwrap();
-        (cache, Cluster::new(region, id))
+        (cache, Fleet::new(region, id))
     }
 
     #[tokio::test(start_paused = true)]

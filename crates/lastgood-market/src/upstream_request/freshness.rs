@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use lastgood::Timestamp;
 
-use super::{Asked, Source};
-use crate::cut::count_and_last;
+use super::{Asked, UpstreamRequest};
 use crate::interval;
+use crate::projection::count_and_last;
 use crate::venue::Recipe;
 
 /// What lies wholly in the past is kept fresh this long; it is loaded again in case the exchange revises it.
@@ -18,7 +18,7 @@ const GRACE: u64 = 15_000;
 /// Statistics appear some time after their period's end; looking for them more often than this finds little.
 const PERIOD_CHECK: Duration = Duration::from_secs(60);
 
-impl Source {
+impl UpstreamRequest {
     /// The freshness of `body`, fetched at `now`, where it differs from the policy. `forming` is the freshness of a
     /// list that ends in the forming candle.
     pub fn fresh_for(&self, body: &[u8], now: Timestamp, forming: Duration) -> Option<Duration> {

@@ -10,7 +10,7 @@ use memchr::{memchr2, memrchr};
 
 /// What part of a fetched body answers the question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum Projection {
     /// All of it.
     Whole,
     /// The row of one symbol, alone.
@@ -25,39 +25,39 @@ pub enum Cut {
     Last(usize),
 }
 
-impl Cut {
-    /// Whether the body's symbols must be indexed for this cut.
+impl Projection {
+    /// Whether the body's symbols must be indexed for this projection.
     pub fn needs_index(&self) -> bool {
-        matches!(self, Cut::Row(_) | Cut::Rows(_) | Cut::Symbols(_))
+        matches!(self, Projection::Row(_) | Projection::Rows(_) | Projection::Symbols(_))
     }
 }
 
-/// Whether `body` holds all of what `cut` asks for, which [`cut()`] would find. `index` is of the same body.
-pub fn holds(body: &[u8], cut: &Cut, index: Option<&Index>) -> bool {
-    match cut {
-        Cut::Whole | Cut::Levels(_) => true,
-        Cut::Row(symbol) => index.is_some_and(|index| index.row(symbol).is_some()),
-        Cut::Rows(symbols) | Cut::Symbols(symbols) => {
+/// Whether `body` holds all of what `projection` asks for, which [`project()`] would find. `index` is of the same body.
+pub fn holds(body: &[u8], projection: &Projection, index: Option<&Index>) -> bool {
+    match projection {
+        Projection::Whole | Projection::Levels(_) => true,
+        Projection::Row(symbol) => index.is_some_and(|index| index.row(symbol).is_some()),
+        Projection::Rows(symbols) | Projection::Symbols(symbols) => {
             index.is_some_and(|index| symbols.iter().all(|symbol| index.row(symbol).is_some()))
         }
-        Cut::Last(rows) => last(body, *rows).is_some(),
+        Projection::Last(rows) => last(body, *rows).is_some(),
     }
 }
 
-/// The part of `body` that `cut` asks for; `None` where the body does not hold all of it. `index` is of the same body.
-pub fn cut(body: &Bytes, cut: &Cut, index: Option<&Index>) -> Option<Bytes> {
-    match cut {
-        Cut::Whole => Some(body.clone()),
-        Cut::Levels(levels) => shallow(body, *levels),
-        Cut::Last(rows) => last_rows(body, *rows),
-        Cut::Row(symbol) => Some(body.slice(index?.row(symbol)?)),
-        Cut::Rows(symbols) => {
+/// The part of `body` that `projection` asks for; `None` where the body does not hold all of it. `index` is of the same body.
+pub fn project(body: &Bytes, projection: &Projection, index: Option<&Index>) -> Option<Bytes> {
+    match projection {
+        Projection::Whole => Some(body.clone()),
+        Projection::Levels(levels) => shallow(body, *levels),
+        Projection::Last(rows) => last_rows(body, *rows),
+        Projection::Row(symbol) => Some(body.slice(index?.row(symbol)?)),
+        Projection::Rows(symbols) => {
             let index = index?;
             let mut out = BytesMut::new();
             index.gather(body, symbols, &mut out)?;
             Some(out.freeze())
         }
-        Cut::Symbols(symbols) => {
+        Projection::Symbols(symbols) => {
             let index = index?;
             let mut out = BytesMut::with_capacity(16 << 10);
             out.put_slice(&body[..index.rows_at.start]);
@@ -332,15 +332,15 @@ mod tests {
 
     const PRICES: &str = r#"[{"symbol":"BTCUSDT","price":"61000.10"},{"symbol":"币安人生USDT","price":"0.50"},{"symbol":"A\"]","price":"1.00"}]"#;
 
-    fn cut_of(body: &str, want: Cut) -> Option<String> {
+    fn projected(body: &str, want: Projection) -> Option<String> {
         let body = Bytes::from(body.to_owned());
         let index = Index::of(&body);
-        cut(&body, &want, index.as_ref()).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+        project(&body, &want, index.as_ref()).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     #[test]
     fn a_row_is_the_upstreams_bytes() {
-        let row = |symbol: &str| cut_of(PRICES, Cut::Row(symbol.to_owned()));
+        let row = |symbol: &str| projected(PRICES, Projection::Row(symbol.to_owned()));
         assert_eq!(row("BTCUSDT").unwrap(), r#"{"symbol":"BTCUSDT","price":"61000.10"}"#);
         assert_eq!(row("币安人生USDT").unwrap(), r#"{"symbol":"币安人生USDT","price":"0.50"}"#);
         assert_eq!(row("A\"]").unwrap(), r#"{"symbol":"A\"]","price":"1.00"}"#);
@@ -349,7 +349,8 @@ mod tests {
 
     #[test]
     fn rows_come_in_the_bodys_order_and_all_or_not_at_all() {
-        let rows = |symbols: &[&str]| cut_of(PRICES, Cut::Rows(symbols.iter().map(ToString::to_string).collect()));
+        let rows =
+            |symbols: &[&str]| projected(PRICES, Projection::Rows(symbols.iter().map(ToString::to_string).collect()));
         let both = r#"[{"symbol":"BTCUSDT","price":"61000.10"},{"symbol":"币安人生USDT","price":"0.50"}]"#;
         assert_eq!(rows(&["币安人生USDT", "BTCUSDT"]).unwrap(), both);
         assert_eq!(rows(&["BTCUSDT", "NONE"]), None);
@@ -358,14 +359,14 @@ mod tests {
     #[test]
     fn exchange_info_keeps_all_but_the_other_symbols() {
         let info = r#"{"timezone":"UTC","symbols":[{"symbol":"A","x":[1,{}]},{"symbol":"B"}],"sors":[]}"#;
-        let one = cut_of(info, Cut::Symbols(vec!["A".to_owned()])).unwrap();
+        let one = projected(info, Projection::Symbols(vec!["A".to_owned()])).unwrap();
         assert_eq!(one, r#"{"timezone":"UTC","symbols":[{"symbol":"A","x":[1,{}]}],"sors":[]}"#);
     }
 
     #[test]
     fn a_deep_book_serves_a_shallow_one() {
         let book = r#"{"lastUpdateId":7,"bids":[["2.0","1"],["1.9","1"]],"asks":[["2.1","3"]]}"#;
-        let levels = |levels| cut_of(book, Cut::Levels(levels)).unwrap();
+        let levels = |levels| projected(book, Projection::Levels(levels)).unwrap();
         assert_eq!(levels(1), r#"{"lastUpdateId":7,"bids":[["2.0","1"]],"asks":[["2.1","3"]]}"#);
         assert_eq!(levels(2), book);
         assert_eq!(levels(50), book);
@@ -374,14 +375,18 @@ mod tests {
     #[test]
     fn the_last_rows_are_those_that_a_smaller_limit_gives() {
         let trades = r#"[{"id":1},{"id":2,"x":[1,2]},{"id":3}]"#;
-        let last = |count| cut_of(trades, Cut::Last(count));
+        let last = |count| projected(trades, Projection::Last(count));
         assert_eq!(last(2).unwrap(), r#"[{"id":2,"x":[1,2]},{"id":3}]"#);
         assert_eq!(last(3).unwrap(), trades);
         assert_eq!([last(4), last(0)], [None, None], "fewer rows may be all, or not");
-        assert_eq!(cut_of(r#"[{"id":1},{"id":2,"x":{"y":1}}]"#, Cut::Last(1)), None, "not flat, so not certain");
-        assert_eq!(cut_of(r#"[{"id":1},{"id":"{"}]"#, Cut::Last(1)), None);
+        assert_eq!(
+            projected(r#"[{"id":1},{"id":2,"x":{"y":1}}]"#, Projection::Last(1)),
+            None,
+            "not flat, so not certain"
+        );
+        assert_eq!(projected(r#"[{"id":1},{"id":"{"}]"#, Projection::Last(1)), None);
         assert_eq!(last_number(trades.as_bytes(), b"id"), Some(3));
-        assert_eq!(cut_of("[]", Cut::Last(1)), None);
+        assert_eq!(projected("[]", Projection::Last(1)), None);
     }
 
     #[test]
@@ -406,9 +411,9 @@ mod tests {
         ], 0..80)) {
             let body = Bytes::from(bytes);
             let index = Index::of(&body);
-            let _ = cut(&body, &Cut::Symbols(vec!["A".to_owned()]), index.as_ref());
-            let _ = cut(&body, &Cut::Levels(2), None);
-            let _ = cut(&body, &Cut::Last(2), None);
+            let _ = project(&body, &Projection::Symbols(vec!["A".to_owned()]), index.as_ref());
+            let _ = project(&body, &Projection::Levels(2), None);
+            let _ = project(&body, &Projection::Last(2), None);
             let _ = largest(&body, b"a");
             let _ = count_and_last(&body);
         }
@@ -419,7 +424,7 @@ mod tests {
             let book = |bids: usize, asks: usize| {
                 serde_json::json!({"lastUpdateId": 1, "bids": side(bids), "asks": side(asks)}).to_string()
             };
-            let cut = cut_of(&book(bids, asks), Cut::Levels(levels)).unwrap();
+            let cut = projected(&book(bids, asks), Projection::Levels(levels)).unwrap();
             prop_assert_eq!(cut, book(bids.min(levels), asks.min(levels)));
         }
     }

@@ -1,4 +1,4 @@
-//! Packing of rows of numbers, `[1,"2.50"],[2,"2.75"]`, as exchanges write candles: two thirds of what a general
+//! Columnar packing of rows of numbers, `[1,"2.50"],[2,"2.75"]`, as exchanges write candles: two thirds of what a general
 //! method leaves, in half of its time. What comes back is the text to the byte; any other text is not packed so.
 //!
 //! ```text

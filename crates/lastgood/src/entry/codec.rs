@@ -5,7 +5,7 @@ mod zstd;
 
 /// A way to pack bodies.
 #[derive(Clone, Copy)]
-pub(super) struct Packing {
+pub(super) struct Codec {
     /// The body packed; `None` if that does not work.
     pub(super) pack: fn(&[u8]) -> Option<Vec<u8>>,
     /// Decompresses a packed text of at most this many bytes; `None` for anything else.
@@ -15,6 +15,6 @@ pub(super) struct Packing {
 /// By zstd; `None` in a build without it. Such a build stores these bodies as they are, and what another program packed is
 /// unreadable to it.
 #[cfg(feature = "zstd")]
-pub(super) const ZSTD: Option<Packing> = Some(Packing { pack: zstd::pack, unpack: zstd::unpack });
+pub(super) const ZSTD: Option<Codec> = Some(Codec { pack: zstd::pack, unpack: zstd::unpack });
 #[cfg(not(feature = "zstd"))]
-pub(super) const ZSTD: Option<Packing> = None;
+pub(super) const ZSTD: Option<Codec> = None;

@@ -1,18 +1,18 @@
-//! An answer that can be fetched and cached: what names it, what it costs, what it looks like.
+//! A request to the exchange whose answer can be cached: what names the answer, what it costs, what it looks like.
 
 use lastgood::{Timestamp, Value};
 
-use crate::cut::Cut;
 use crate::identity::MICROSECONDS;
+use crate::projection::Projection;
 use crate::query::{Params, symbol_list};
 use crate::region::RegionName;
 use crate::venue::{Endpoint, Kind, Recipe, Shape, Venue, weight_of};
 
 mod freshness;
 
-/// An answer that can be fetched and cached, and the part of it that was asked for.
+/// A request whose answer can be cached, and the part of that answer that was asked for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Source {
+pub struct UpstreamRequest {
     /// The line of the endpoint table.
     pub endpoint: &'static Endpoint,
     /// The key in the endpoint's region.
@@ -24,7 +24,7 @@ pub struct Source {
     /// What a good answer looks like: never [`Shape::ObjectForSymbol`].
     pub shape: Shape,
     /// What part of it was asked for.
-    pub cut: Cut,
+    pub projection: Projection,
     /// Whether response times are wanted in microseconds.
     pub micros: bool,
     pub(crate) asked: Asked,
@@ -99,17 +99,17 @@ pub struct Received {
     pub asked_at: Timestamp,
 }
 
-impl Source {
+impl UpstreamRequest {
     /// A question that could not be normalised: keyed as it stands, for the exchange to judge. `exchange` is what keys of the
     /// exchange begin with.
-    pub(crate) fn raw(exchange: &str, endpoint: &'static Endpoint, query: &str, micros: bool) -> Source {
-        Source {
+    pub(crate) fn raw(exchange: &str, endpoint: &'static Endpoint, query: &str, micros: bool) -> UpstreamRequest {
+        UpstreamRequest {
             endpoint,
             key: key(exchange, endpoint, query, micros),
             query: query.to_owned(),
             weight: weight_of(endpoint, &Params::default()),
             shape: Shape::Any,
-            cut: Cut::Whole,
+            projection: Projection::Whole,
             micros,
             // A request that is not understood may ask for so little that there is none of it.
             asked: Asked { is_narrowed: true, ..Asked::default() },
@@ -117,7 +117,12 @@ impl Source {
     }
 
     /// The whole answer to a query.
-    pub(crate) fn direct(exchange: &str, endpoint: &'static Endpoint, params: &Params<'_>, micros: bool) -> Source {
+    pub(crate) fn direct(
+        exchange: &str,
+        endpoint: &'static Endpoint,
+        params: &Params<'_>,
+        micros: bool,
+    ) -> UpstreamRequest {
         let shape = match endpoint.shape {
             Shape::ObjectForSymbol if params.get("symbol").is_some() => Shape::Object,
             Shape::ObjectForSymbol => Shape::Array,
@@ -126,7 +131,7 @@ impl Source {
         let asked = Asked::of(endpoint, params);
         let query = params.to_query();
         let (key, weight) = (key(exchange, endpoint, &query, micros), weight_of(endpoint, params));
-        Source { endpoint, key, weight, query, shape, cut: Cut::Whole, micros, asked }
+        UpstreamRequest { endpoint, key, weight, query, shape, projection: Projection::Whole, micros, asked }
     }
 
     /// The region of the answer.

@@ -11,7 +11,7 @@ use crate::response::list::List;
 use crate::response::prepared::pack;
 
 /// Lists that were packed before.
-pub(crate) struct Packed {
+pub(crate) struct GzipCache {
     lists: Cache<u64, Arc<PackedList>, BySize>,
     places: RandomState,
 }
@@ -40,15 +40,15 @@ impl Weighter<u64, Arc<PackedList>> for BySize {
 /// The most bytes of lists that are kept packed, with what they are of: the newest of some hundred series.
 const MOST_BYTES: u64 = 64 << 20;
 
-impl Packed {
+impl GzipCache {
     /// What these lists may take of a memory limit.
     pub(crate) fn share_of(limit: u64) -> u64 {
         (limit / 16).min(MOST_BYTES)
     }
 
     /// No lists yet, and never more than `bytes` of them.
-    pub(crate) fn of(bytes: u64) -> Packed {
-        Packed { lists: Cache::with_weighter(1_024, bytes, BySize), places: RandomState::new() }
+    pub(crate) fn of(bytes: u64) -> GzipCache {
+        GzipCache { lists: Cache::with_weighter(1_024, bytes, BySize), places: RandomState::new() }
     }
 
     /// A list, packed as it was before if it is the same.
@@ -95,7 +95,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_rows_are_packed_once_and_others_apart() {
-        let packed = Packed::of(1 << 20);
+        let packed = GzipCache::of(1 << 20);
         let runs = vec![Bytes::from(vec![b'1'; 5_000])];
         let first = packed.pack(runs.clone()).await;
         assert_eq!(packed.pack(runs.clone()).await.as_ptr(), first.as_ptr());
