@@ -129,7 +129,7 @@ impl Gateway {
         let share = Share::of(settings);
         let app = App {
             packed: Packed::of(packed),
-            cluster: cluster(settings, &cache, &id)?,
+            cluster: cluster(settings, &cache, &clock, &id)?,
             figures: Arc::new(Figures::new(&id, settings.price_of_commands())),
             cache,
             named,
@@ -252,12 +252,12 @@ fn named_regions(settings: &Settings, cache: &Cache) -> Result<BTreeMap<String, 
 }
 
 /// The gateways that share the store, if it can be shared.
-fn cluster(settings: &Settings, cache: &Cache, id: &str) -> Result<Option<Arc<Cluster>>, BuildError> {
+fn cluster(settings: &Settings, cache: &Cache, clock: &Clock, id: &str) -> Result<Option<Arc<Cluster>>, BuildError> {
     if !settings.store.is_shared() {
         return Ok(None);
     }
     let region = cache.region(cluster::REGION, cluster::policy()).map_err(BuildError::new)?;
-    Ok(Some(Arc::new(Cluster::new(region, id))))
+    Ok(Some(Arc::new(Cluster::new(region, id, clock.clone()))))
 }
 
 /// What the cache is built from, but for its store.

@@ -107,7 +107,9 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
             if series_prefix(&key.name) != prefix || !key.name.starts_with(&prefix) || key.name == prefix {
                 key.name = format!("{prefix}tail");
             }
-            app.engine.candles.known_spans(&prefix).await
+            let mut known = app.engine.candles.known_spans(&prefix).await;
+            known.spans.iter_mut().filter(|span| span.to.is_none()).for_each(|end| say_origin(&app, &prefix, end));
+            known
         }
         None => KnownSpans::default(),
     };
@@ -155,6 +157,18 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
         candles,
     };
     Ok(json(StatusCode::OK, &explained))
+}
+
+/// Says who brought the end of a series, as far as this process knows: what lay in the store may be anybody's.
+fn say_origin(app: &App, prefix: &str, end: &mut KnownSpan) {
+    let said_at = end.said_at.map(Timestamp::from_millis);
+    let by_stream = app.engine.streams.end_taken_at(prefix).is_some_and(|at| said_at.is_some_and(|said| said <= at));
+    let is_own = app.cluster.is_none() && said_at.is_some_and(|said| said >= app.began);
+    end.origin = match (by_stream, is_own) {
+        (true, _) => Some("stream"),
+        (false, true) => Some("exchange"),
+        (false, false) => None,
+    };
 }
 
 fn next_refresh(app: &App, region: &Region, name: &str, known: &Explanation) -> NextRefresh {

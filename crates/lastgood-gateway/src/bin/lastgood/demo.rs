@@ -90,7 +90,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let bots = traffic::start(address, arguments.bots, &seen)
         .map_err(|error| Failure::failed(format!("failed to start the bots: {error}")))?;
     if !arguments.json {
-        say(introduction(address, simulator));
+        say(introduction(address, simulator, can_redraw()));
     }
     let mut snapshot = empty(&arguments, address, simulator);
     if arguments.open && !open::in_browser(&snapshot.gateway) {
@@ -220,10 +220,14 @@ fn settings(simulator: SocketAddr) -> Result<Settings, Failure> {
     Ok(resolve(&sources)?.settings)
 }
 
-fn introduction(gateway: SocketAddr, simulator: SocketAddr) -> String {
+fn introduction(gateway: SocketAddr, simulator: SocketAddr, has_keys: bool) -> String {
+    let (opens, same) = match has_keys {
+        true => (" (o opens it)", "The keys below do the same.\n"),
+        false => ("", ""),
+    };
     format!(
         "\
-page       http://{gateway}/   see it, and break the exchange there (o opens it)
+page       http://{gateway}/   see it, and break the exchange there{opens}
 simulator  http://{simulator}
 
 Try in another terminal; watch the X-Cache header:
@@ -235,8 +239,7 @@ Let the exchange fail, its streams too, and see the bots get the LAST-GOOD answe
   curl -X POST http://{gateway}/page/faults/fail     or slow, hang, garbage, ban
 and end the fault:
   curl -X POST http://{gateway}/page/faults/none
-At a terminal the keys below do the same.
-"
+{same}"
     )
 }
 
