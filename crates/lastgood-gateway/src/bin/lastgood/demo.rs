@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::output::{Failure, can_colour, can_redraw, complain, say, say_json};
+use crate::output::{Failure, can_colour, can_redraw, complain, is_unread, say, say_json};
 use crate::serve::bind;
 use crate::settings::scratch_directory;
 use crate::shutdown;
@@ -161,6 +161,9 @@ async fn watch_it(arguments: &Arguments, gateway: &Gateway, faults: &Faults, see
             _ if arguments.json => {}
             Some(screen) => screen.draw(&snapshot.lines(a_second_ago, in_force, since.elapsed())),
             None => say(snapshot.line()),
+        }
+        if is_unread() {
+            return;
         }
     }
 }

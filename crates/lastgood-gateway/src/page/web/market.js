@@ -30,7 +30,8 @@ export function market(room, page) {
   const readout = h('p', { class: 'readout' });
   const canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Candles. Arrow keys move the crosshair, with shift they scroll; plus and minus zoom.' });
   const source = h('p', { class: 'dim note' });
-  const [ticker, depth, spans, kept] = [1, 2, 3, 4].map(() => h('div', { class: 'stack' }));
+  const [ticker, depth, kept] = [1, 2, 3].map(() => h('div', { class: 'stack' }));
+  const spans = h('div', { class: 'stack spans' });
   const form = h('form', { class: 'row', onsubmit: (event) => { event.preventDefault(); go(); } }, of, symbol, symbols, interval, h('button', { type: 'submit', class: 'primary' }, 'Show'));
   room.append(h('div', { class: 'market' },
     h('div', { class: 'stack' }, h('section', { class: 'card' }, h('h2', {}, 'Candles'), form, readout, canvas, source), spans),

@@ -19,6 +19,13 @@ export function overview(room, page) {
         exchange(now), hosts(now), h('div', { class: 'stack' }, store(now), together(now)),
         h('div', { class: 'stack' }, streams(now), warming(now), histories(now))), regions(now));
     },
+    /** The gateway does not answer any more: what it said last is not how it is. */
+    lost({ at }) {
+      const section = body.querySelector('.situation');
+      if (!section) return;
+      section.className = 'card situation degraded';
+      show(section, h('h2', {}, 'Not connected'), h('p', {}, `The gateway does not answer. All that is shown is of ${moment(at)}.`), h('ul', {}));
+    },
   };
 }
 
@@ -30,7 +37,7 @@ function demonstration({ demonstration: offered }) {
       offered.faults.map(({ name, label, effect }) => h('button', {
         type: 'button', 'data-fault': name, title: effect, 'aria-pressed': String(name === offered.in_force),
       }, label))),
-    h('p', { class: 'dim' }, inForce?.effect ?? ''));
+    h('p', { class: 'dim effect' }, inForce?.effect ?? ''));
 }
 
 /** How it is, in words. */

@@ -50,7 +50,7 @@ async fn warm(exchange: &Exchange, more: &[(&str, &str)]) -> Running {
 
 /// The same on a Redis, where it hears of the others.
 async fn attached(exchange: &Exchange, redis: &RedisServer) -> Running {
-    let gateway = warm(exchange, &[("store", &redis.url())]).await;
+    let gateway = warm(exchange, &[("store", &redis.url()), ("store_trust_for", "1s")]).await;
     let log = async || get(gateway.url("/health")).await.json()["cache"]["log"].clone();
     eventually("it hears the others", async || log().await == "heard").await;
     gateway
@@ -94,7 +94,7 @@ async fn a_ban_is_seen_with_the_time_that_is_left() {
     let exchange = exchange().await;
     let gateway = warm(&exchange, &[]).await;
     let _traffic = traffic(&gateway);
-    exchange.fault(json!({"kind": "banned_spot"}));
+    exchange.fault(json!({"kind": "banned_spot", "path_prefix": "/api/"}));
     let looks = Looks {
         picture: "failure-ban",
         panel: "Budget at the exchange",
@@ -162,7 +162,7 @@ async fn a_gateway_that_does_not_hear_the_others_is_seen_to_be_cut_off() {
     let gateway = attached(&exchange, &redis).await;
     let _traffic = traffic(&gateway);
     assert!(redis.command(&["ACL", "SETUSER", "default", "-xread"]).starts_with("+OK"));
-    let (says, also) = ("invalidations by others cannot be heard", "cut off");
+    let (says, also) = ("invalidation log", "cut off");
     let looks = Looks { picture: "failure-cut-off", panel: "Store", says, also, state: "degraded" };
     looks.at(gateway.address).await;
 }
@@ -196,7 +196,12 @@ async fn a_page_that_is_open_says_that_the_gateway_is_gone() {
     let exchange = exchange().await;
     let gateway = warm(&exchange, &[]).await;
     let (address, before) = (gateway.address, gateway.totals().requests);
-    let looks = Looks { picture: "failure-gone", says: "Well", state: "not connected", ..Looks::default() };
+    let looks = Looks {
+        picture: "failure-gone",
+        says: "The gateway does not answer",
+        state: "not connected",
+        ..Looks::default()
+    };
     let stop = async {
         while gateway.totals().requests < before + ASKED_BY_THE_PAGE {
             tokio::time::sleep(Duration::from_millis(50)).await;
