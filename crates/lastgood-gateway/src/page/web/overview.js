@@ -56,7 +56,8 @@ function situation({ at, health }) {
   return h('section', { class: `card situation ${health.status}` },
     h('h2', {}, health.status === 'ok' ? 'Well' : health.status === 'disabled' ? 'Switched off' : 'Degraded'),
     h('p', {}, words[health.status]),
-    h('ul', {}, banned, served, rest.map((line) => h('li', {}, line))));
+    // On a phone a long list scrolls.
+    h('ul', { tabindex: lines.length ? 0 : null, 'aria-label': lines.length ? 'Reasons' : null }, banned, served, rest.map((line) => h('li', {}, line))));
 }
 
 /** The increase of a counter each second. */

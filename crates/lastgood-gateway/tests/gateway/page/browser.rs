@@ -154,7 +154,7 @@ async fn at_a_thousand_requests_a_second_the_page_is_updated_each_second_without
     let exchange = Exchange::start().await;
     exchange.sim.set_clock(lastgood_sim::ClockMode::Live);
     let gateway = Running::start(&exchange.url(), &[]).await;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let _load = load(&gateway);
     browser_with("busy", gateway.address, &[("SECONDS", &seconds)], Duration::from_secs(240)).await;
     let rate = gateway.totals().requests as f64 / began.elapsed().as_secs_f64();
