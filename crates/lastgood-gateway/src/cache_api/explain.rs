@@ -148,7 +148,7 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
     Ok(json(StatusCode::OK, &explained))
 }
 
-/// What is known of the candles, where a key is of a series: then the key becomes that of the series' end, as a series as a
+/// The known spans of candles, where a key is of a series: then the key becomes that of the series' end, as a series as a
 /// whole is as old as that.
 async fn known_spans(app: &App, key: &mut KeyName) -> KnownSpans {
     let Some(prefix) = key.series().await else { return KnownSpans::default() };

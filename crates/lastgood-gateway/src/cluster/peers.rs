@@ -17,7 +17,7 @@ const MOST_SHOWN: usize = 100;
 /// The longest version that is taken for one.
 const LONGEST_VERSION: usize = 32;
 
-/// What is known of the other gateways.
+/// The other gateways, by name.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     known: BTreeMap<String, Peer>,

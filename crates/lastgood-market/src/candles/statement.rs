@@ -142,7 +142,7 @@ impl Statement {
         }
     }
 
-    /// The word for who said it; `None` for what is not believed any longer.
+    /// The word for who said it; `None` where it is not believed any longer.
     pub(super) fn origin(self) -> Option<&'static str> {
         match self.kind {
             Kind::Streamed => Some("stream"),

@@ -73,7 +73,7 @@ fn note(printed: io::Result<()>) {
     }
 }
 
-/// Whether the reader of what is printed has gone away, so that a verb that goes on and on may end.
+/// Whether the reader of the output has gone away, so that a verb that goes on and on may end.
 pub(crate) fn is_unread() -> bool {
     IS_UNREAD.load(Ordering::Relaxed)
 }
