@@ -9,7 +9,7 @@ TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 SOAK ?= 20m
 PROFILE ?= release
 
-.PHONY: test tools lint soak ten-million-keys bench bench-tools bench-http bench-instructions bench-costs bench-memory bench-redis bench-candles bench-page pictures half-hour clean-tools
+.PHONY: test tools lint soak ten-million-keys bench bench-tools bench-http bench-instructions bench-costs bench-memory bench-redis bench-candles bench-page pictures half-hour page-load clean-tools
 
 test: tools lint
 	cargo nextest run --workspace --test-threads $(TEST_THREADS)
@@ -35,16 +35,20 @@ soak:
 	cargo run --profile $(PROFILE) -p lastgood-soak -- --for $(SOAK) $(if $(SEED),--seed $(SEED)) $(SOAK_FLAGS)
 
 # The pictures of README.md and docs/operating.md, made by the browser tests of the operator's page.
-PICTURES := overview-light market-dark failure-host failure-ban failure-redis
+PICTURES := overview-light market-dark $(addprefix failure-,host ban budget source redis full cut-off busy clock gone)
 
 pictures: tools
 	mkdir -p target/pictures docs/pictures
-	PICTURES=$(CURDIR)/target/pictures cargo nextest run -p lastgood-gateway -E 'test(browser::every_view) | test(browser::an_exchange_that) | test(browser::a_ban_is) | test(browser::a_redis_that)'
+	PICTURES=$(CURDIR)/target/pictures cargo nextest run -p lastgood-gateway -E 'test(browser::every_view) | test(browser::failures::)'
 	cp $(PICTURES:%=target/pictures/%.png) docs/pictures/
 
 # The operator's page open for half an hour, or for MINUTES=10: fails if it grows.
 half-hour: tools
 	cargo test -p lastgood-gateway --test gateway half_an_hour_of_true_time -- --ignored --nocapture
+
+# The operator's page at a thousand requests a second, for SECONDS=10: fails if it stutters or is not updated each second.
+page-load: tools
+	cargo test -p lastgood-gateway --test gateway at_a_thousand_requests_a_second_the_page -- --ignored --nocapture
 
 # Ten million keys in one Redis, counted, listed and removed while others are served; needs redis-server and 2 GiB of memory.
 ten-million-keys:

@@ -14,6 +14,10 @@ const gateway = process.env.GATEWAY_URL;
 const VIEWS = ['overview', 'keys', 'market', 'routes'];
 /** What a page that is open for long may weigh more than at first. */
 const MOST_GROWTH = { JSHeapUsedSize: 256 << 10, Nodes: 50, JSEventListeners: 5 };
+/** As wide as the pictures of failures are. */
+const SMALL = 660;
+/** How much may jump: what Chromium's own rule of thumb calls good. */
+const MOST_SHIFT = 0.1;
 /** The seconds that the charts show: until then the page grows. */
 const FILLED = 360;
 
@@ -64,6 +68,26 @@ async function picture(page, name) {
   if (process.env.PICTURES) await page.screenshot({ path: join(process.env.PICTURES, `${name}.png`) });
 }
 
+/** A picture of what stands at the top and of one panel, and of nothing else; without a panel, of the top of the page. */
+async function small(page, name, panel) {
+  if (!process.env.PICTURES) return;
+  const path = join(process.env.PICTURES, `${name}.png`);
+  if (!panel) {
+    await page.screenshot({ path, clip: { x: 0, y: 0, width: SMALL, height: 330 } });
+    return;
+  }
+  // Copies, because the page goes on.
+  await page.evaluate((panel, width) => {
+    const panels = [...document.querySelectorAll('main .card')].filter((card) => card.querySelector('h2')?.textContent === panel);
+    const copies = document.createElement('div');
+    Object.assign(copies, { id: 'copies', className: 'stack' });
+    Object.assign(copies.style, { position: 'fixed', top: 0, left: 0, zIndex: 9, width: `${width}px`, padding: '12px', background: 'var(--back)' });
+    copies.append(...[document.querySelector('.situation'), ...panels].map((card) => card.cloneNode(true)));
+    document.body.append(copies);
+  }, panel, SMALL);
+  await (await page.$('#copies')).screenshot({ path });
+}
+
 /** What a page weighs once everything that it no longer needs is gone. */
 async function weight(session) {
   for (let round = 0; round < 3; round += 1) await session.send('HeapProfiler.collectGarbage');
@@ -102,6 +126,9 @@ function hurry() {
     health.sources = isWell ? [] : [{ name: `database ${second % 5}`, state: 'failing', since: moment.at - 5000, reason: `no answer ${second}`, failures: second }];
     moment.route_failures = isWell ? [] : [{ path: '/v1/stocks', at: moment.at, source: 'database main', message: `no answer ${second}` }];
     moment.streams = isWell ? [{ venue: 'spot', connected: true, subscribed: second % 50, connections: 1, taken: second }] : [];
+    moment.not_warmed = isWell ? null : `klines of SYMBOL${second}USDT 1m, spot: no answer`;
+    moment.peers = { own_name: '0', own_version: moment.version, not_shown: second % 3, peers: Array.from({ length: second % 9 }, (_, at) => (
+      { name: `${at}`, state: isWell ? 'heard' : 'silent', since: moment.at - 5000, reason: isWell ? undefined : 'no answer', reads: second, hit_rate: 0.5 })) };
     for (const region of Object.values(stats.regions)) { region.misses += second % 3; region.keys = second % 100; region.last_refresh = moment.at; }
   };
   /** Resolves to the milliseconds that a second took, once all were shown. */
@@ -240,15 +267,90 @@ const tries = {
     assert.deepEqual(wrong, []);
   },
 
-  /** What a failure looks like: SAYS stands at the top, ALSO elsewhere on the page. */
+  /** What a failure looks like: SAYS stands at the top, ALSO elsewhere on the page, STATE in the corner. The picture has the
+   * panels of the name PANEL. */
   async failure() {
-    const { page, wrong } = await tab({ height: 1000 });
+    const { SAYS, ALSO, STATE, PANEL, PICTURE } = process.env;
+    const { page, wrong } = await tab({ width: PANEL ? 1280 : SMALL, height: 1000 });
     await page.goto(gateway);
-    await says(page, '.situation', process.env.SAYS);
-    await says(page, 'main', process.env.ALSO);
-    await says(page, '#state', 'degraded');
-    if (process.env.PICTURES) await pause(20_000);
-    await picture(page, process.env.PICTURE);
+    await says(page, '.situation', SAYS);
+    await says(page, 'main', ALSO);
+    await says(page, '#state', STATE);
+    if (process.env.PICTURES && PANEL) {
+      await pause(8_000);
+      // A minute has begun meanwhile, or the like.
+      await says(page, 'main', ALSO);
+    }
+    await small(page, PICTURE, PANEL);
+    // A gateway that is gone answers nothing.
+    assert.deepEqual(wrong.filter((one) => STATE !== 'not connected' || !/Failed to load|net::ERR/.test(one)), []);
+  },
+
+  /** Nothing jumps in any view, while it is filled and afterwards. */
+  async still() {
+    for (const width of [1280, 390]) {
+      for (const view of VIEWS) {
+        const { page, wrong } = await tab({ width });
+        await page.evaluateOnNewDocument(() => {
+          globalThis.shifts = [];
+          new PerformanceObserver((list) => {
+            for (const { value, hadRecentInput, sources } of list.getEntries()) {
+              const of = sources.map(({ node }) => `${node?.nodeName} ${node?.className ?? ''} ${node?.textContent?.slice(0, 30) ?? ''}`);
+              if (!hadRecentInput) globalThis.shifts.push({ value, of });
+            }
+          }).observe({ type: 'layout-shift', buffered: true });
+        });
+        await page.goto(`${gateway}/#${view}`);
+        await page.waitForFunction(() => document.getElementById('version').textContent !== '');
+        await pause(4000);
+        if (view === 'overview') {
+          for (const [fault, said] of [['fail', 'Last good answers'], ['none', 'Well']]) {
+            await page.evaluate((fault) => fetch(`/page/faults/${fault}`, { method: 'POST' }), fault);
+            await says(page, '.situation', said);
+            await pause(1500);
+          }
+        }
+        const shifts = await page.evaluate(() => globalThis.shifts);
+        const sum = shifts.reduce((sum, { value }) => sum + value, 0);
+        console.log(`layout shift of ${view}, ${width} px wide: ${sum.toFixed(4)}`);
+        const largest = JSON.stringify(shifts.sort((one, other) => other.value - one.value).slice(0, 3), null, 1);
+        assert.ok(sum < MOST_SHIFT, `${view}, ${width} px wide, jumps by ${sum}: ${largest}`);
+        assert.deepEqual(wrong, []);
+        await page.close();
+      }
+    }
+  },
+
+  /** While the gateway answers many requests a second, an update comes each second and the page does not stutter. */
+  async busy() {
+    const seconds = Number(process.env.SECONDS);
+    const { page, wrong } = await tab();
+    await page.evaluateOnNewDocument(() => {
+      globalThis.long = [];
+      new PerformanceObserver((list) => globalThis.long.push(...list.getEntries().map(({ startTime, duration }) => ({ startTime, duration }))))
+        .observe({ type: 'longtask', buffered: true });
+    });
+    await page.goto(gateway);
+    await says(page, '.situation', 'Well');
+    // What it takes to be loaded is not the subject.
+    await pause(2000);
+    await page.evaluate(() => {
+      globalThis.from = performance.now();
+      globalThis.changed = [];
+      new MutationObserver(() => globalThis.changed.push(performance.now()))
+        .observe(document.querySelector('.tiles'), { subtree: true, childList: true, characterData: true, attributes: true });
+    });
+    await pause(seconds * 1000);
+    const { from, changed, long } = await page.evaluate(() => ({ from: globalThis.from, changed: globalThis.changed, long: globalThis.long }));
+    const updates = changed.filter((at, index) => index === 0 || at - changed[index - 1] > 200);
+    const gaps = updates.map((at, index) => at - (index === 0 ? from : updates[index - 1]));
+    const tasks = long.filter(({ startTime }) => startTime >= from).map(({ duration }) => duration);
+    const sum = tasks.reduce((sum, duration) => sum + duration, 0);
+    const rate = await page.$eval('.tile .big', ({ textContent }) => textContent);
+    console.log(`${rate} for ${seconds} s: ${updates.length} updates, at most ${Math.max(...gaps).toFixed(0)} ms apart; `
+      + `${tasks.length} tasks over 50 ms, ${sum.toFixed(0)} ms in all, the longest ${Math.max(0, ...tasks).toFixed(0)} ms`);
+    assert.ok(updates.length >= seconds - 2 && Math.max(...gaps) < 2500, `updates come ${gaps.map(Math.round)} ms apart`);
+    assert.ok(Math.max(0, ...tasks) < 200 && sum < seconds * 50, `tasks take ${tasks.map(Math.round)} ms`);
     assert.deepEqual(wrong, []);
   },
 

@@ -4,11 +4,16 @@
 //! No request writes anything. The totals are those of the gateways that are up.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lastgood::{Cache, Filled, Keep, Loaded, Policy, Region, RegionStats, Value};
+use lastgood::{Answer, Cache, Clock, Filled, Keep, Loaded, Policy, Region, RegionStats, Value};
 use serde::{Deserialize, Serialize};
+
+use self::peers::Peers;
+pub(crate) use self::peers::PeersReport;
+
+mod peers;
 
 /// The region that the counters lie in.
 pub(crate) const REGION: &str = "nodes";
@@ -111,6 +116,12 @@ impl Counts {
         ]
     }
 
+    /// All reads.
+    pub(crate) fn reads(&self) -> u64 {
+        let Counts { hits, misses, stale, last_good, errors, refused, .. } = *self;
+        [hits, misses, stale, last_good, errors, refused].into_iter().fold(0, u64::saturating_add)
+    }
+
     /// The one definition of the hit rate, the same as [`RegionStats::hit_rate`]: the part of all reads that was answered
     /// fresh or stale without waiting for the source, from 0 to 1; zero before the first. A last good answer is no hit,
     /// and what the source refused is not counted.
@@ -147,8 +158,13 @@ pub(crate) struct Totals {
 pub(crate) struct Fleet {
     region: Region,
     name: String,
+    clock: Clock,
     totals: Mutex<Option<Totals>>,
+    peers: Mutex<Peers>,
 }
+
+/// Before the names of all gateways.
+const PREFIX: &str = "node:";
 
 /// How the counters are kept: nothing is loaded, and old ones are gone.
 pub(crate) fn policy() -> Policy {
@@ -165,8 +181,9 @@ impl Totals {
 }
 
 impl Fleet {
-    pub(crate) fn new(region: Region, id: &str) -> Fleet {
-        Fleet { region, name: format!("node:{id}"), totals: Mutex::new(None) }
+    pub(crate) fn new(region: Region, id: &str, clock: Clock) -> Fleet {
+        let (totals, peers) = (Mutex::new(None), Mutex::default());
+        Fleet { region, name: format!("{PREFIX}{id}"), clock, totals, peers }
     }
 
     /// The totals, once they were added up.
@@ -174,27 +191,55 @@ impl Fleet {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The other gateways, one by one.
+    pub(crate) fn peers(&self) -> PeersReport {
+        self.peers_known().report(short(&self.name), self.clock.now())
+    }
+
+    fn peers_known(&self) -> MutexGuard<'_, Peers> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes this gateway's counters and adds up all.
     async fn exchange(&self, own: &ByRegion) {
         let Ok(text) = serde_json::to_vec(own) else { return };
         // A fill, not a put: no reader has to hear of it.
-        let entries = vec![(self.name.clone(), Loaded::from(Value::new(text)))];
+        let value = Value::new(text).with_meta(peers::media_type());
+        let entries = vec![(self.name.clone(), Loaded::from(value))];
         _ = self.region.composite().fill_in_process(&self.name, || async { Ok(Filled::from(entries)) }).await;
         // A store that does not answer leaves the totals as they were.
-        let Ok(mut names) = self.region.stored_names("node:", MOST_NODES).await else { return };
-        names.retain(|name| *name != self.name);
-        let Ok(others) = self.region.stored(&names).await.into_iter().collect::<Result<Vec<_>, _>>() else { return };
-        let others = others.iter().flatten().filter_map(|answer| serde_json::from_slice(answer.body()).ok());
+        let Some(others) = self.others().await else {
+            self.peers_known().were_not_read();
+            return;
+        };
         let mut totals = Totals { nodes: 1, regions: own.clone() };
-        for other in others {
-            let other: ByRegion = other;
+        for (name, answer) in &others {
+            let Ok(other) = serde_json::from_slice::<ByRegion>(answer.body()) else { continue };
             totals.nodes += 1;
-            for (region, counts) in other {
-                totals.regions.entry(region).or_default().add(counts);
+            let mut counts = Counts::default();
+            for (region, of_region) in other {
+                counts.add(of_region);
+                totals.regions.entry(region).or_default().add(of_region);
             }
+            self.peers_known().hear(short(name), answer, counts);
         }
+        self.peers_known().were_read(self.clock.now());
         *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = Some(totals);
     }
+
+    /// What the other gateways wrote; `None` if the store does not say.
+    async fn others(&self) -> Option<Vec<(String, Answer)>> {
+        let mut names = self.region.stored_names(PREFIX, MOST_NODES).await.ok()?;
+        names.retain(|name| *name != self.name);
+        let stored = self.region.stored(&names).await.into_iter().collect::<Result<Vec<_>, _>>().ok()?;
+        Some(names.into_iter().zip(stored).filter_map(|(name, answer)| Some((name, answer?))).collect())
+    }
+}
+
+/// A gateway's name without what all begin with, as short as still tells gateways apart.
+fn short(name: &str) -> &str {
+    let name = name.strip_prefix(PREFIX).unwrap_or(name);
+    name.get(..8).unwrap_or(name)
 }
 
 /// Keeps the totals, until the task is dropped.
@@ -210,13 +255,16 @@ pub(crate) async fn keep(fleet: Arc<Fleet>, cache: Cache) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lastgood::Clock;
     use lastgood::store::MemoryStore;
+
+    fn counted(hits: u64) -> ByRegion {
+        BTreeMap::from([("klines".to_owned(), Counts { hits, misses: 1, ..Counts::default() })])
+    }
 
     fn node(store: &MemoryStore, clock: &Clock, id: &str) -> (Cache, Fleet) {
         let cache = Cache::builder().store(Arc::new(store.clone())).clock(clock.clone()).build().unwrap();
         let region = cache.region(REGION, policy()).unwrap();
-        (cache, Fleet::new(region, id))
+        (cache, Fleet::new(region, id, clock.clone()))
     }
 
     #[tokio::test(start_paused = true)]
@@ -224,7 +272,6 @@ mod tests {
         let clock = Clock::paused_with_tokio();
         let store = MemoryStore::new(clock.clone(), 1 << 20);
         let ((one_cache, one), (_two_cache, two)) = (node(&store, &clock, "1"), node(&store, &clock, "2"));
-        let counted = |hits| BTreeMap::from([("klines".to_owned(), Counts { hits, misses: 1, ..Counts::default() })]);
         one.exchange(&counted(10)).await;
         assert!(one_cache.sync(Duration::from_secs(5)).await);
         two.exchange(&counted(5)).await;
@@ -233,5 +280,43 @@ mod tests {
         tokio::time::advance(FORGOTTEN_AFTER + Duration::from_secs(1)).await;
         two.exchange(&counted(6)).await;
         assert_eq!((two.totals().unwrap().nodes, two.totals().unwrap().regions["klines"].hits), (1, 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_is_heard_as_long_as_it_writes_then_silent_for_a_reason_and_heard_again_once_it_writes() {
+        let clock = Clock::paused_with_tokio();
+        let store = MemoryStore::new(clock.clone(), 1 << 20);
+        let ((one_cache, one), (_two_cache, two)) = (node(&store, &clock, "one"), node(&store, &clock, "two"));
+        let turn = async |hits| {
+            one.exchange(&counted(hits)).await;
+            assert!(one_cache.sync(Duration::from_secs(5)).await);
+            two.exchange(&counted(0)).await;
+        };
+        let report = || serde_json::to_value(two.peers()).unwrap();
+        turn(3).await;
+        let first = report();
+        let began = clock.now().as_millis();
+        assert_eq!((first["own_name"].as_str(), first["not_shown"].as_u64()), (Some("two"), Some(0)));
+        let peer = serde_json::json!({
+            "name": "one", "state": "heard", "since": began, "version": env!("CARGO_PKG_VERSION"), "reads": 4, "hit_rate": 0.75,
+        });
+        assert_eq!(first["peers"], serde_json::json!([peer]));
+        tokio::time::advance(WRITE_EVERY).await;
+        turn(7).await;
+        let second = &report()["peers"][0];
+        assert_eq!(
+            (&second["since"], &second["reads"]),
+            (&began.into(), &8.into()),
+            "it is the same as before, and counts on"
+        );
+        let last = clock.now().as_millis();
+        tokio::time::advance(Duration::from_secs(70)).await;
+        two.exchange(&counted(0)).await;
+        let silent = &report()["peers"][0];
+        assert_eq!((&silent["state"], &silent["since"]), (&"silent".into(), &last.into()));
+        assert_eq!(silent["reason"], "it has stopped, or does not reach the store");
+        turn(1).await;
+        let again = &report()["peers"][0];
+        assert_eq!((&again["state"], &again["since"]), (&"heard".into(), &clock.now().as_millis().into()));
     }
 }

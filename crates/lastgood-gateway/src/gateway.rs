@@ -129,7 +129,7 @@ impl Gateway {
         let share = Share::of(settings);
         let app = App {
             gzip_cache: GzipCache::of(packed),
-            fleet: fleet(settings, &cache, &id)?,
+            fleet: fleet(settings, &cache, &clock, &id)?,
             figures: Arc::new(Figures::new(&id, settings.price_of_commands())),
             cache,
             named,
@@ -252,12 +252,12 @@ fn named_regions(settings: &Settings, cache: &Cache) -> Result<BTreeMap<String, 
 }
 
 /// The gateways that share the store, if it can be shared.
-fn fleet(settings: &Settings, cache: &Cache, id: &str) -> Result<Option<Arc<Fleet>>, BuildError> {
+fn fleet(settings: &Settings, cache: &Cache, clock: &Clock, id: &str) -> Result<Option<Arc<Fleet>>, BuildError> {
     if !settings.store.is_shared() {
         return Ok(None);
     }
     let region = cache.region(fleet::REGION, fleet::policy()).map_err(BuildError::new)?;
-    Ok(Some(Arc::new(Fleet::new(region, id))))
+    Ok(Some(Arc::new(Fleet::new(region, id, clock.clone()))))
 }
 
 /// What the cache is built from, but for its store.

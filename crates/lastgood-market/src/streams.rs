@@ -181,6 +181,12 @@ impl Streams {
         }
     }
 
+    /// When a stream last changed the end of the series whose keys begin with `prefix`; `None` if it did not of late.
+    pub fn end_taken_at(&self, prefix: &str) -> Option<Timestamp> {
+        let series = self.candles.in_use(IN_USE_FOR).into_iter().find(|series| series.prefix() == prefix)?;
+        self.order(series.endpoint.venue).taken_at(&candle_stream(&series)?)
+    }
+
     fn tickers_in_use(&self, venue: Venue) -> Vec<(String, Arc<UpstreamRequest>)> {
         let now = self.clock.now();
         let Ok(mut tickers) = self.tickers.lock() else { return Vec::new() };

@@ -170,7 +170,7 @@ pub struct Warmer {
     why: Why,
 }
 
-/// Why the last round left something out.
+/// What the last round left out, and why.
 #[derive(Default)]
 struct Why(Mutex<Option<String>>);
 
@@ -200,7 +200,7 @@ impl Warmer {
         *self.progress.borrow()
     }
 
-    /// Why the last round left something out; `None` if it left out nothing.
+    /// An item that the last round left out, by region and name, and why; `None` if it left out nothing.
     pub fn why(&self) -> Option<String> {
         self.why.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

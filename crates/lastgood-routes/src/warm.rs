@@ -8,7 +8,7 @@ use lastgood::warm::{Lease, TRIES, Tally, Turn, some_of};
 use lastgood::{Cache, Clock, Error, Freshness, Reason};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Argument, Arguments};
 use crate::key::definition;
 use crate::route::Route;
 use crate::routes::Routes;
@@ -54,11 +54,11 @@ impl Routes {
                 Ok(Ok(false)) => tally.fresh += 1,
                 Ok(Err(error)) => {
                     *if error.reason == Reason::Yielded { &mut tally.refused } else { &mut tally.failed } += 1;
-                    why = Some(error.to_string());
+                    why = Some(format!("{}: {error}", item.words()));
                 }
                 Err(_) => {
                     tally.refused += 1;
-                    why = Some(format!("there was no time for it within {} s", time.as_secs()));
+                    why = Some(format!("{}: there was no time for it within {} s", item.words(), time.as_secs()));
                 }
             }
         }
@@ -156,6 +156,14 @@ fn items(routes: &[Arc<Route>]) -> Vec<Item> {
 }
 
 impl Item {
+    /// Its region, and what of it, for people.
+    fn words(&self) -> String {
+        let given = self.arguments.0.iter().filter(|(_, value)| *value != Argument::Absent);
+        let values: Vec<String> = given.map(|(name, value)| format!("{name} = {value}")).collect();
+        let with = if values.is_empty() { String::new() } else { format!(" with {}", values.join(", ")) };
+        format!("{} of {}{with}", self.route.region.name(), self.route.spec.path)
+    }
+
     /// Loads the answer if it is this gateway's turn, else takes what another put into the store. Says how long to wait for
     /// the next turn.
     async fn warm_in_turn(&mut self, clock: &Clock, tries: usize) -> Result<Duration, Error> {

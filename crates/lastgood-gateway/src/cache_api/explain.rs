@@ -101,16 +101,7 @@ fn millis(duration: std::time::Duration) -> u64 {
 
 pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) -> Answered {
     let mut key = KeyName::of(&app, &uri, "/api/cache/explain/")?.meant().await;
-    let KnownSpans { spans: candles, store_error } = match key.series().await {
-        Some(prefix) => {
-            // A series as a whole is as old as its end.
-            if series_prefix(&key.name) != prefix || !key.name.starts_with(&prefix) || key.name == prefix {
-                key.name = format!("{prefix}tail");
-            }
-            app.engine.candles.known_spans(&prefix).await
-        }
-        None => KnownSpans::default(),
-    };
+    let KnownSpans { spans: candles, store_error } = known_spans(&app, &mut key).await;
     let mut known = key.region.explain(&key.name).await;
     known.store_error = known.store_error.or(store_error);
     if candles.is_empty()
@@ -155,6 +146,30 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
         candles,
     };
     Ok(json(StatusCode::OK, &explained))
+}
+
+/// The known spans of candles, where a key is of a series: then the key becomes that of the series' end, as a series as a
+/// whole is as old as that.
+async fn known_spans(app: &App, key: &mut KeyName) -> KnownSpans {
+    let Some(prefix) = key.series().await else { return KnownSpans::default() };
+    if series_prefix(&key.name) != prefix || !key.name.starts_with(&prefix) || key.name == prefix {
+        key.name = format!("{prefix}tail");
+    }
+    let mut known = app.engine.candles.known_spans(&prefix).await;
+    known.spans.iter_mut().filter(|span| span.to.is_none()).for_each(|end| say_origin(app, &prefix, end));
+    known
+}
+
+/// Says who brought the end of a series, as far as this process knows: what lay in the store may be anybody's.
+fn say_origin(app: &App, prefix: &str, end: &mut KnownSpan) {
+    let said_at = end.said_at.map(Timestamp::from_millis);
+    let by_stream = app.engine.streams.end_taken_at(prefix).is_some_and(|at| said_at.is_some_and(|said| said <= at));
+    let is_own = app.fleet.is_none() && said_at.is_some_and(|said| said >= app.began);
+    end.origin = match (by_stream, is_own) {
+        (true, _) => Some("stream"),
+        (false, true) => Some("exchange"),
+        (false, false) => None,
+    };
 }
 
 fn next_refresh(app: &App, region: &Region, name: &str, known: &Explanation) -> NextRefresh {

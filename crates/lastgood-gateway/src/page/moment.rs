@@ -13,6 +13,7 @@ use super::Page;
 use super::demonstration::Offered;
 use crate::app::App;
 use crate::cache_api::stats::{self, Stats};
+use crate::fleet::{Fleet, PeersReport};
 use crate::health::{self, Health};
 use crate::totals::Totals;
 
@@ -20,11 +21,18 @@ use crate::totals::Totals;
 struct Moment {
     /// The gateway's time, in milliseconds since the epoch: the browser's clock may be wrong.
     at: u64,
+    /// When the gateway started, likewise.
+    began: u64,
     version: &'static str,
     health: Health,
     stats: Stats,
     totals: Totals,
     streams: Vec<StreamsOfVenue>,
+    /// The other gateways on the store; absent where it is not shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peers: Option<PeersReport>,
+    /// What the last round of warming left out, and why.
+    not_warmed: Option<String>,
     /// Requests that wait for a load, the exchange or their own body.
     requests_active: usize,
     /// Of each declared route whose sources failed since the start, the last time.
@@ -68,11 +76,14 @@ impl RouteFailure {
 pub(super) fn event(app: &App, page: &Page) -> Bytes {
     let moment = Moment {
         at: app.clock.now().as_millis(),
+        began: app.began.as_millis(),
         version: env!("CARGO_PKG_VERSION"),
         health: health::of(app),
         stats: stats::of(app),
         totals: app.totals(),
         streams: Venue::ALL.into_iter().filter_map(|venue| streams(app, venue)).collect(),
+        peers: app.fleet.as_deref().map(Fleet::peers),
+        not_warmed: app.engine.warmer.why(),
         requests_active: app.places.taken(),
         route_failures: app.declared.iter().filter_map(RouteFailure::of).collect(),
         demonstration: page.demonstration.get().map(|offered| Offered::of(&**offered)),

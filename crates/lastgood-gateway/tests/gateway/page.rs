@@ -153,6 +153,87 @@ async fn streams_say_since_when_they_are_connected_and_why_they_are_not() {
 }
 
 #[tokio::test]
+async fn what_warming_left_out_is_named_with_the_reason() {
+    let mut exchange = Exchange::start().await;
+    exchange.stop().await;
+    let warm = [("warm.markets", "spot"), ("warm.tickers", "false")];
+    let gateway = Running::start(&exchange.url(), &warm).await;
+    let mut stream = ask(&gateway, Method::GET, "/page/live", &[]).await;
+    let reason = loop {
+        let next = event(&mut stream).await;
+        if let Some(reason) = next["not_warmed"].as_str() {
+            break reason.to_owned();
+        }
+    };
+    assert!(reason.starts_with("symbols of spot: "), "{reason}");
+    let asked = ask(&gateway, Method::POST, "/api/cache/warm", &[]).await;
+    let answer = read(asked).await;
+    assert_eq!(
+        answer.json()["why"].as_str().map(|why| why.starts_with("symbols of spot: ")),
+        Some(true),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
+async fn the_other_gateways_on_the_store_are_named_with_what_they_published() {
+    let redis = lastgood_testing::RedisServer::start();
+    let exchange = Exchange::start().await;
+    let url = redis.url();
+    let one = Running::start(&exchange.url(), &[("store", &url)]).await;
+    let written = async || redis.command(&["KEYS", "lastgood:nodes:*"]).contains("node:");
+    lastgood_testing::eventually("the first has published its counters", written).await;
+    let other = Running::start(&exchange.url(), &[("store", &url)]).await;
+    let mut stream = ask(&other, Method::GET, "/page/live", &[]).await;
+    let peers = loop {
+        let next = event(&mut stream).await["peers"].clone();
+        if next["peers"].as_array().is_some_and(|peers| !peers.is_empty()) {
+            break next;
+        }
+    };
+    let peer = &peers["peers"][0];
+    assert_eq!((&peer["state"], &peer["version"]), (&"heard".into(), &env!("CARGO_PKG_VERSION").into()), "{peers}");
+    assert!(peer["since"].is_u64() && peer["reads"].is_u64() && peer["hit_rate"].is_number(), "{peers}");
+    let mut stream = ask(&one, Method::GET, "/page/live", &[]).await;
+    assert_eq!(event(&mut stream).await["peers"]["own_name"], peer["name"], "it is known by the name that it shows");
+    let alone = Running::start(&exchange.url(), &[]).await;
+    let mut stream = ask(&alone, Method::GET, "/page/live", &[]).await;
+    assert!(event(&mut stream).await.get("peers").is_none(), "a store of its own has no others");
+}
+
+#[tokio::test]
+async fn spans_of_candles_say_by_whom_they_came_and_where_they_lie() {
+    let data = tempfile::tempdir().unwrap();
+    let exchange = Exchange::start().await;
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Live);
+    let streams = exchange.url().replace("http://", "ws://");
+    let flags =
+        [("binance.ws_url", streams.as_str()), ("store", "embedded:"), ("data_dir", data.path().to_str().unwrap())];
+    let gateway = Running::start(&exchange.url(), &flags).await;
+    let target = "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=100";
+    let spans = async |gateway: &Running| {
+        let key = "klines:spot%2Fapi%2Fv3%2Fklines:BTCUSDT:1m";
+        get(gateway.url(&format!("/api/cache/explain/{key}"))).await.json()["candles"].as_array().unwrap().clone()
+    };
+    assert_eq!(get(gateway.url(target)).await.status, 200);
+    let of_the_exchange = spans(&gateway).await;
+    assert!(of_the_exchange.iter().all(|span| span["origin"] == "exchange"), "{of_the_exchange:?}");
+    lastgood_testing::eventually("a stream has brought the end", async || {
+        get(gateway.url(target)).await;
+        spans(&gateway).await.last().unwrap()["origin"] == "stream"
+    })
+    .await;
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
+    assert!(spans(&gateway).await.iter().all(|span| span["tier"] == "both"));
+    gateway.stop().await;
+    let gateway = Running::start(&exchange.url(), &flags).await;
+    let found = spans(&gateway).await;
+    assert!(found.iter().all(|span| span["tier"] == "store"), "{found:?}");
+    assert_eq!(found.last().unwrap()["origin"], serde_json::Value::Null, "who brought the end is not stored with it");
+}
+
+#[tokio::test]
 async fn all_open_pages_get_the_same_events_and_their_number_is_limited() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;

@@ -1,5 +1,7 @@
 //! The state of a series, for people.
 
+use std::collections::HashSet;
+
 use lastgood::Answer;
 use lastgood::store::StoreError;
 use serde::Serialize;
@@ -25,6 +27,10 @@ pub struct KnownSpan {
     pub said_at: Option<u64>,
     /// When it is asked for again if somebody needs it; nothing for never.
     pub believed_until: Option<u64>,
+    /// Who said it: `stream`, or `exchange` for its answers to requests. Nothing where that is not kept.
+    pub origin: Option<&'static str>,
+    /// Where it lies: `memory`, `store` or `both`.
+    pub tier: &'static str,
 }
 
 /// The state of a series.
@@ -87,6 +93,7 @@ impl Candles {
                 Vec::new()
             }
         };
+        let stored: HashSet<String> = parts.iter().cloned().collect();
         let listing = self.region.names(None, MOST, std::time::Duration::ZERO, &|name| name.starts_with(prefix)).await;
         parts.extend(listing.names.into_iter().map(|(name, _)| name));
         parts.retain(|name| name.strip_prefix(prefix).is_some_and(is_settled));
@@ -94,14 +101,24 @@ impl Candles {
         parts.dedup();
         for name in &parts {
             if let Some(block) = self.known_part(name, &mut known.store_error).await.as_ref().and_then(kept_block) {
-                known.spans.extend(of_block(&block));
+                known.spans.extend(of_block(&block, self.tier(name, &stored)));
             }
         }
         known.spans.sort_unstable_by_key(|span| span.from);
         known.spans.truncate(MOST);
-        let end = self.known_part(&[prefix, TAIL].concat(), &mut known.store_error).await;
-        known.spans.extend(end.as_ref().and_then(known_end));
+        let name = [prefix, TAIL].concat();
+        let end = self.known_part(&name, &mut known.store_error).await;
+        known.spans.extend(end.as_ref().and_then(|end| known_end(end, self.tier(&name, &stored))));
         known
+    }
+
+    /// The word for where a part lies, of which the store has `stored`.
+    fn tier(&self, name: &str, stored: &HashSet<String>) -> &'static str {
+        match (self.region.peek(name).is_some(), stored.contains(name)) {
+            (true, true) => "both",
+            (true, false) => "memory",
+            (false, _) => "store",
+        }
     }
 
     /// What memory or else the store has under a key; notes why the store does not say.
@@ -116,7 +133,7 @@ impl Candles {
     }
 }
 
-fn known_end(answer: &Answer) -> Option<KnownSpan> {
+fn known_end(answer: &Answer, tier: &'static str) -> Option<KnownSpan> {
     let tail = Tail::of(answer)?;
     let until = answer.given_at().plus(answer.fresh_for());
     Some(KnownSpan {
@@ -127,6 +144,9 @@ fn known_end(answer: &Answer) -> Option<KnownSpan> {
         confirmed: false,
         said_at: Some(answer.given_at().as_millis().saturating_sub(millis(answer.age()))),
         believed_until: Some(until.as_millis()),
+        // Who changed it last is not kept with it.
+        origin: None,
+        tier,
     })
 }
 
@@ -134,7 +154,7 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn of_block(block: &Block) -> Vec<KnownSpan> {
+fn of_block(block: &Block, tier: &'static str) -> Vec<KnownSpan> {
     let spans = block.known.iter().map(|span| KnownSpan {
         from: span.from,
         to: Some(span.to),
@@ -143,6 +163,8 @@ fn of_block(block: &Block) -> Vec<KnownSpan> {
         confirmed: span.statement.is_confirmed(),
         said_at: Some(span.statement.first).filter(|first| *first > 0),
         believed_until: Some(span.statement.believed_until()).filter(|until| *until != u64::MAX),
+        origin: span.statement.origin(),
+        tier,
     });
     spans.collect()
 }

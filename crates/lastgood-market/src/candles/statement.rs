@@ -142,6 +142,15 @@ impl Statement {
         }
     }
 
+    /// The word for who said it; `None` where it is not believed any longer.
+    pub(super) fn origin(self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Streamed => Some("stream"),
+            Kind::Confirmed | Kind::Rows | Kind::Gap | Kind::Edge | Kind::Begin => Some("exchange"),
+            Kind::Doubted => None,
+        }
+    }
+
     pub(super) fn parse(text: &str) -> Option<Statement> {
         let Some((kind, times)) = text.split_at_checked(1) else { return Some(Statement::CONFIRMED) };
         let kind = match kind {

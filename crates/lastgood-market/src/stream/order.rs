@@ -82,6 +82,11 @@ impl Order {
         }
     }
 
+    /// When a message of the stream was taken last.
+    pub fn taken_at(&self, stream: &str) -> Option<Timestamp> {
+        self.0.get(stream).map(|(_, taken)| *taken)
+    }
+
     /// Forgets the streams that are not `wanted` any more.
     pub fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
         self.0.retain(|stream, _| wanted(stream));

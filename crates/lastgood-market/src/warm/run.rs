@@ -37,7 +37,7 @@ struct Round<'a> {
     tally: Tally,
     failures_in_a_row: u32,
     troubled: bool,
-    /// Why something was not loaded, the last time.
+    /// Which item was not loaded the last time, and why.
     why: Option<String>,
     said: Instant,
 }
@@ -110,7 +110,7 @@ impl Round<'_> {
             for (item, loaded) in items.iter().zip(join_all(loads).await) {
                 match loaded {
                     Err(error) if error.reason == Reason::Yielded => {
-                        self.why = Some(error.message.clone());
+                        self.why = Some(format!("{item}: {}", error.message));
                         refused.push(item.clone());
                         pause = pause.max(error.retry_after.unwrap_or(RETRY_AFTER));
                     }
@@ -143,7 +143,7 @@ impl Round<'_> {
             Ok(false) => self.tally.fresh += 1,
             Err(error) => {
                 self.tally.failed += 1;
-                self.why = Some(error.to_string());
+                self.why = Some(format!("{item}: {error}"));
             }
         }
         match loaded {

@@ -1,5 +1,6 @@
 //! The set to keep warm, in the order in which it is loaded.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -65,6 +66,21 @@ impl Filter {
             Item::Request(_) | Item::List(_) => None,
         };
         of_region && (self.symbol.is_none() || self.symbol.as_deref() == symbol)
+    }
+}
+
+impl fmt::Display for Item {
+    /// Its region, and what of it, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let region = self.region();
+        match self {
+            Item::Request(request) => write!(f, "{region} of {}", request.endpoint.venue),
+            Item::List(venue) => write!(f, "{region} of {venue}"),
+            Item::Candles(question) => {
+                let series = &question.series;
+                write!(f, "{region} of {} {}, {}", series.symbol(), series.interval, series.endpoint.venue)
+            }
+        }
     }
 }
 

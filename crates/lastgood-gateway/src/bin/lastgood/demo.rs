@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::output::{Failure, can_colour, can_redraw, complain, say, say_json};
+use crate::output::{Failure, can_colour, can_redraw, complain, is_unread, say, say_json};
 use crate::serve::bind;
 use crate::settings::scratch_directory;
 use crate::shutdown;
@@ -90,7 +90,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let bots = traffic::start(address, arguments.bots, &seen)
         .map_err(|error| Failure::failed(format!("failed to start the bots: {error}")))?;
     if !arguments.json {
-        say(introduction(address, simulator));
+        say(introduction(address, simulator, can_redraw()));
     }
     let mut snapshot = empty(&arguments, address, simulator);
     if arguments.open && !open::in_browser(&snapshot.gateway) {
@@ -162,6 +162,9 @@ async fn watch_it(arguments: &Arguments, gateway: &Gateway, faults: &Faults, see
             Some(screen) => screen.draw(&snapshot.lines(a_second_ago, in_force, since.elapsed())),
             None => say(snapshot.line()),
         }
+        if is_unread() {
+            return;
+        }
     }
 }
 
@@ -220,10 +223,14 @@ fn settings(simulator: SocketAddr) -> Result<Settings, Failure> {
     Ok(resolve(&sources)?.settings)
 }
 
-fn introduction(gateway: SocketAddr, simulator: SocketAddr) -> String {
+fn introduction(gateway: SocketAddr, simulator: SocketAddr, has_keys: bool) -> String {
+    let (opens, same) = match has_keys {
+        true => (" (o opens it)", "The keys below do the same.\n"),
+        false => ("", ""),
+    };
     format!(
         "\
-page       http://{gateway}/   see it, and break the exchange there (o opens it)
+page       http://{gateway}/   see it, and break the exchange there{opens}
 simulator  http://{simulator}
 
 Try in another terminal; watch the X-Cache header:
@@ -235,8 +242,7 @@ Let the exchange fail, its streams too, and see the bots get the LAST-GOOD answe
   curl -X POST http://{gateway}/page/faults/fail     or slow, hang, garbage, ban
 and end the fault:
   curl -X POST http://{gateway}/page/faults/none
-At a terminal the keys below do the same.
-"
+{same}"
     )
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lastgood_settings::Problems;
 use lastgood_settings::redact::redact;
@@ -58,9 +59,23 @@ impl From<Problems> for Failure {
     }
 }
 
+/// Whether nothing more can be printed, because the reader has gone away.
+static IS_UNREAD: AtomicBool = AtomicBool::new(false);
+
 /// Prints a line. A reader that has gone away, as `head` does, is no failure.
 pub(crate) fn say(line: impl Display) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
+    note(writeln!(io::stdout().lock(), "{line}"));
+}
+
+fn note(printed: io::Result<()>) {
+    if printed.is_err_and(|why| why.kind() == io::ErrorKind::BrokenPipe) {
+        IS_UNREAD.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether the reader of the output has gone away, so that a verb that goes on and on may end.
+pub(crate) fn is_unread() -> bool {
+    IS_UNREAD.load(Ordering::Relaxed)
 }
 
 /// Whether standard output is a terminal that can be drawn over.
@@ -77,7 +92,7 @@ pub(crate) fn can_colour() -> bool {
 /// Prints bytes as they are.
 pub(crate) fn say_bytes(bytes: &[u8]) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(bytes).and_then(|()| out.flush());
+    note(out.write_all(bytes).and_then(|()| out.flush()));
 }
 
 /// Prints a line for people next to the output, secrets masked.

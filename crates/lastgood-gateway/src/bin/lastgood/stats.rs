@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::client::ClientArguments;
 use crate::explain;
-use crate::output::{Failure, can_redraw, say, say_bytes, say_json};
+use crate::output::{Failure, can_redraw, is_unread, say, say_bytes, say_json};
 use crate::words::{bytes, count, within};
 
 #[derive(Debug, clap::Args)]
@@ -50,8 +50,8 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
             false => print(&stats, all, times, redraws),
         }
         match watch {
-            Some(pause) => tokio::time::sleep(pause.max(Duration::from_millis(100))).await,
-            None => return Ok(()),
+            Some(pause) if !is_unread() => tokio::time::sleep(pause.max(Duration::from_millis(100))).await,
+            _ => return Ok(()),
         }
     }
 }

@@ -83,7 +83,7 @@ export function pill(text, tone) {
 const TONES = {
   ok: 'good', healthy: 'good', fresh: 'good', closed: 'good', heard: 'good', connected: 'good', HIT: 'good',
   degraded: 'bad', failing: 'bad', unhealthy: 'bad', open: 'bad', 'cut off': 'bad', gone: 'bad', disconnected: 'bad',
-  ERROR: 'bad', stale: 'warn', kept: 'warn', 'half-open': 'warn', disabled: 'warn', STALE: 'warn', 'LAST-GOOD': 'warn',
+  ERROR: 'bad', stale: 'warn', kept: 'warn', silent: 'warn', 'half-open': 'warn', disabled: 'warn', STALE: 'warn', 'LAST-GOOD': 'warn',
 };
 
 /** A state in its colour. The word says it, too. */

@@ -18,8 +18,8 @@ export function keys(room, page) {
   const words = h('input', { id: 'words', type: 'search', autocomplete: 'off', spellcheck: 'false', placeholder: KINDS.pattern.hint, list: 'regions' });
   const known = h('datalist', { id: 'regions' });
   const actions = h('div', { class: 'buttons' });
-  const result = h('p', { role: 'status', 'aria-live': 'polite', class: 'dim' });
-  const list = h('div', {});
+  const result = h('p', { role: 'status', 'aria-live': 'polite', class: 'dim note' });
+  const list = h('div', { class: 'found' });
   const detail = h('div', { class: 'stack' });
   const form = h('form', { class: 'row', role: 'search', onsubmit: (event) => { event.preventDefault(); search(); } },
     h('label', { for: 'kind', class: 'hidden' }, 'Search by'), kind,

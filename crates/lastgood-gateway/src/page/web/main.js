@@ -94,6 +94,7 @@ async function troubled(error) {
     return;
   }
   say(error instanceof Refusal ? 'refused' : 'not connected', 'bad');
+  if (page.now) view?.lost?.(page.now);
   if (!page.now && error instanceof Refusal) {
     show(main, h('div', { class: 'view' }, h('section', { class: 'card' }, h('h1', {}, 'Refused'), h('p', {}, error.message))));
     view = null;

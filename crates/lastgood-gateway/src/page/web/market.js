@@ -29,8 +29,9 @@ export function market(room, page) {
   const interval = select('market-interval', 'Interval', Object.keys(INTERVALS).map((name) => [name, name]));
   const readout = h('p', { class: 'readout' });
   const canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Candles. Arrow keys move the crosshair, with shift they scroll; plus and minus zoom.' });
-  const source = h('p', { class: 'dim' });
-  const [ticker, depth, spans, kept] = [1, 2, 3, 4].map(() => h('div', { class: 'stack' }));
+  const source = h('p', { class: 'dim note' });
+  const [ticker, depth, kept] = [1, 2, 3].map(() => h('div', { class: 'stack' }));
+  const spans = h('div', { class: 'stack spans' });
   const form = h('form', { class: 'row', onsubmit: (event) => { event.preventDefault(); go(); } }, of, symbol, symbols, interval, h('button', { type: 'submit', class: 'primary' }, 'Show'));
   room.append(h('div', { class: 'market' },
     h('div', { class: 'stack' }, h('section', { class: 'card' }, h('h2', {}, 'Candles'), form, readout, canvas, source), spans),
@@ -107,11 +108,14 @@ export function market(room, page) {
     if (!mine) return card('Known of this series', h('p', { class: 'dim' }, 'Nothing was kept of it before this page asked.'));
     const known = await page.ask('GET', `/api/cache/explain/${encodeURIComponent(mine)}`);
     const now = page.now?.at ?? Date.now();
+    const began = page.now?.began ?? 0;
     return card('Known of this series', table('Known of this series', [
       { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
       { head: 'What', cell: ({ what }) => what }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
       { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
-      { head: 'First seen', cell: ({ said_at: at }) => ago(at, now) },
+      { head: 'Came by', cell: ({ origin }) => origin ?? 'not kept' },
+      { head: 'Kept in', cell: ({ tier }) => (tier === 'both' ? 'memory, store' : tier) },
+      { head: 'First seen', cell: ({ said_at: at }) => (at === null ? 'not kept' : `${ago(at, now)}${at < began ? ', before this gateway started' : ''}`) },
     ], known.candles.slice(-12).reverse(), 'Nothing.'),
     h('p', { class: 'dim' }, `Its end is ${span(known.age_ms)} old, kept in ${known.tier === 'both' ? 'memory and store' : known.tier}. `,
       h('a', { href: `#keys/key:${encodeURIComponent(known.key)}` }, 'The key')));

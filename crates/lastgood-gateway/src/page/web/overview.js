@@ -1,6 +1,6 @@
 // Overview: is it working, what did it save, which answers are old, why, and who is banned.
 
-import { ago, brief, bytes, card, count, facts, h, moment, percent, show, span, state, table } from '/page/dom.js';
+import { ago, brief, bytes, card, count, facts, h, moment, percent, pill, show, span, state, table } from '/page/dom.js';
 import { meter, stacked } from '/page/charts.js';
 
 export function overview(room, page) {
@@ -19,6 +19,13 @@ export function overview(room, page) {
         exchange(now), hosts(now), h('div', { class: 'stack' }, store(now), together(now)),
         h('div', { class: 'stack' }, streams(now), warming(now), histories(now))), regions(now));
     },
+    /** The gateway does not answer any more: what it said last is not how it is. */
+    lost({ at }) {
+      const section = body.querySelector('.situation');
+      if (!section) return;
+      section.className = 'card situation degraded';
+      show(section, h('h2', {}, 'Not connected'), h('p', {}, `The gateway does not answer. All that is shown is of ${moment(at)}.`), h('ul', {}));
+    },
   };
 }
 
@@ -30,7 +37,7 @@ function demonstration({ demonstration: offered }) {
       offered.faults.map(({ name, label, effect }) => h('button', {
         type: 'button', 'data-fault': name, title: effect, 'aria-pressed': String(name === offered.in_force),
       }, label))),
-    h('p', { class: 'dim' }, inForce?.effect ?? ''));
+    h('p', { class: 'dim effect' }, inForce?.effect ?? ''));
 }
 
 /** How it is, in words. */
@@ -49,7 +56,8 @@ function situation({ at, health }) {
   return h('section', { class: `card situation ${health.status}` },
     h('h2', {}, health.status === 'ok' ? 'Well' : health.status === 'disabled' ? 'Switched off' : 'Degraded'),
     h('p', {}, words[health.status]),
-    h('ul', {}, banned, served, rest.map((line) => h('li', {}, line))));
+    // On a phone a long list scrolls.
+    h('ul', { tabindex: lines.length ? 0 : null, 'aria-label': lines.length ? 'Reasons' : null }, banned, served, rest.map((line) => h('li', {}, line))));
 }
 
 /** The increase of a counter each second. */
@@ -120,12 +128,23 @@ function exchange({ at, health }) {
     { head: 'Exchange', cell: ({ budget, bucket }) => [h('code', {}, budget.exchange), bucket === 'weight' ? '' : ` ${bucket}`] },
     { head: 'Used of the limit', cell: (row) => [meter(`${row.used} of ${row.limit}`, row.used, row.limit, row.reserve),
       h('span', { class: 'dim' }, `${count(row.used)} of ${count(row.limit)} in ${span(row.window_seconds * 1000)}; ${note(row)}`)] },
-    { head: 'Ban', cell: ({ budget, bucket }) => {
+    { head: 'State', cell: ({ budget, bucket, used, limit, reserve }) => {
       const ban = health.bans.find((one) => one.exchange === budget.exchange && (!one.bucket || one.bucket === bucket));
-      return ban ? h('span', { class: 'pill bad' }, `${ban.reason}, ${span(Math.max(0, ban.until - at))}`) : h('span', { class: 'dim' }, 'none');
+      if (ban) return pill(`${ban.reason}, ${span(Math.max(0, ban.until - at))}`, 'bad');
+      return limit > 0 && used > NEARLY * (limit - reserve) ? pill('nearly spent', 'warn') : h('span', { class: 'dim' }, 'no ban');
     } },
-  ], rows, 'This gateway has no exchange.'),
-  health.exchange_clock_offset_ms ? h('p', { class: 'dim' }, `The exchange's clock differs from this machine's by ${health.exchange_clock_offset_ms} ms.`) : null);
+  ], rows, 'This gateway has no exchange.'), clocks(health.exchange_clock_offset_ms));
+}
+
+/** From this part of what readers may spend on, it is nearly spent. */
+const NEARLY = 0.9;
+/** The alert fires at this difference of the clocks. */
+const CLOCK_IS_OFF = 5000;
+
+function clocks(offset) {
+  if (!offset) return null;
+  return h('p', { class: Math.abs(offset) >= CLOCK_IS_OFF ? 'warn' : 'dim' },
+    `The exchange's clock is ${span(Math.abs(offset))} ${offset > 0 ? 'ahead of' : 'behind'} this machine's.`);
 }
 
 function hosts({ at, health }) {
@@ -153,15 +172,23 @@ function store({ at, health: { cache, breaker } }) {
   ]));
 }
 
-function together({ health: { cluster }, stats }) {
+function together({ at, version, health: { cluster }, stats, peers: known }) {
   const { lifetime } = stats.cluster;
-  if (!cluster && !lifetime) return null;
+  if (!cluster && !lifetime && !known) return null;
   return card('Gateways on this store', facts([
+    ['This one', known ? [h('code', {}, known.own_name), h('span', { class: 'dim' }, ` ${version}`)] : null],
     ['Gateways', cluster ? count(cluster.nodes) : null],
     ['Hit rate of all', cluster ? percent(cluster.hit_rate) : null],
     ['Hit rate since', lifetime ? `${percent(lifetime.hit_rate)} since ${moment(lifetime.since)}` : null],
     ['Store commands', stats.store ? `${count(stats.store.commands)}, ${count(stats.store.commands_per_day)} a day` : null],
-  ]));
+  ]), known?.peers.length ? table('The other gateways', [
+    { head: 'Other', cell: ({ name, version: other }) => [h('code', {}, name), h('span', { class: other === version ? 'dim' : 'warn' }, ` ${other ?? ''}`)] },
+    { head: 'State', cell: ({ state: word, reason }) => [state(word), reason ? h('span', { class: 'reason' }, ` ${reason}`) : null] },
+    { head: 'Since', cell: ({ since }) => h('span', { title: moment(since, at) }, span(Math.max(0, at - since))) },
+    { head: 'Reads', number: true, cell: ({ reads: many }) => brief(many) },
+    { head: 'Hit rate', number: true, cell: ({ hit_rate: rate }) => percent(rate) },
+  ], known.peers, '') : null,
+  known?.not_shown ? h('p', { class: 'dim' }, `${count(known.not_shown)} more are not shown.`) : null);
 }
 
 function streams({ at, streams: venues }) {
@@ -177,13 +204,14 @@ function streams({ at, streams: venues }) {
   ], venues, ''));
 }
 
-function warming({ at, health: { warming: round } }) {
+function warming({ at, health: { warming: round }, not_warmed: reason }) {
   if (!round.running && round.rounds === 0) return null;
   return card('Warming', facts([
     ['Round', round.running ? 'under way' : `ended ${ago(round.last_finished, at)}`],
     ['Items', `${count(round.loaded)} loaded, ${count(round.fresh)} fresh already, of ${count(round.of)}`],
     ['Left out for the budget', round.refused || null],
     ['Failed', round.failed || null],
+    ['Left out last', reason ? h('span', { class: 'reason' }, reason) : null],
     ['Rounds', count(round.rounds)],
   ]));
 }

@@ -11,16 +11,23 @@ export function routes(room, page) {
   room.append(list);
   /** The cells kept up to date of each route. */
   let figures = [];
-  page.ask('GET', '/api/openapi.json').then((document) => {
-    const all = Object.entries(document.paths).filter(([, { get }]) => get);
+  let described = null;
+  page.ask('GET', '/api/openapi.json').then((answer) => {
+    described = answer;
+    if (page.now) update(page.now);
+  }, (error) => list.replaceChildren(card('Routes', h('p', { class: 'bad' }, error.message))));
+
+  /** Shows the routes once there are figures, too: what came later would push the rest down. */
+  function begin() {
+    const all = Object.entries(described.paths).filter(([, { get }]) => get);
     const declared = all.filter(([, { get }]) => get.tags?.includes('routes'));
     const own = all.filter(([path, { get }]) => path.startsWith('/v1/') && get.tags?.includes('market data'));
     list.replaceChildren(
       ...(declared.length ? declared.map(one) : [card('Declared routes', h('p', { class: 'dim' }, 'The configuration declares no route.'),
         h('p', {}, 'A route is a path over a database, a bucket or an API: ', h('code', {}, '[[routes]]'), ' in lastgood.toml.'))]),
       ...(own.length ? [card('The gateway\u2019s own', h('p', { class: 'dim' }, 'The exchange\u2019s paths are in the view Market.')), ...own.map(one)] : []));
-    if (page.now) update(page.now);
-  }, (error) => list.replaceChildren(card('Routes', h('p', { class: 'bad' }, error.message))));
+    described = null;
+  }
 
   function one([path, { get }]) {
     const state = h('div', {});
@@ -34,6 +41,7 @@ export function routes(room, page) {
   }
 
   function update({ at, stats, health, route_failures: failures }) {
+    if (described) begin();
     for (const { path, region, sources, state: place } of figures) {
       const failed = failures.find((failure) => failure.path === path);
       const counts = region ? stats.regions[region] : null;

@@ -20,6 +20,20 @@ fn complaint(output: &Output) -> String {
 }
 
 #[tokio::test]
+async fn a_watch_ends_once_its_reader_has_gone() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[]).await;
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_lastgood"));
+    command.args(["stats", "--watch", "100ms"]).env_clear().env("LASTGOOD_URL", gateway.url(""));
+    let mut watching = command.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut out = watching.stdout.take().unwrap();
+    assert!(tokio::io::AsyncReadExt::read(&mut out, &mut [0; 16]).await.unwrap() > 0);
+    drop(out);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), watching.wait()).await;
+    assert!(ended.expect("it ends").unwrap().success());
+}
+
+#[tokio::test]
 async fn the_verbs_that_ask_print_tables_and_json_and_bodies_as_they_are() {
     let exchange = exchange().await;
     let gateway = start(&exchange, &[("admin.token", TOKEN)]).await;
