@@ -31,8 +31,9 @@ struct Sender {
     pending: Option<Counts>,
 }
 
-/// How often the rest is added before the gateway ends, if the store does not take it.
-const TRIES: usize = 4;
+/// How often the rest is added before the gateway ends, if the store does not take it: for a second, since one that has just come back
+/// is connected again within that.
+const TRIES: usize = 20;
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What the store has confirmed.
@@ -82,7 +83,7 @@ impl Lifetime {
         Some(Ok(()))
     }
 
-    /// Adds the rest before the gateway ends. A store that answers too late once, as in a busy moment, is asked again: what it was
+    /// Adds the rest before the gateway ends. A store that answers too late once, as in a busy moment, or is not connected again yet, is asked again: what it was
     /// given twice counts once. At most the store's deadline for [`TRIES`] writes, and the pauses between them.
     pub(crate) async fn finish(&self, cache: &Cache) {
         for _ in 0..TRIES {
