@@ -47,7 +47,7 @@ def missed(name, exchange, gateway, asked):
             both.append((time.perf_counter() - began) * 1e6)
         assert label == b"MISS", label
         took.append(both)
-    # The first wait for connections and for what is made once.
+    # The first wait for connections and for things that are made once.
     took = took[20:]
     alone, behind = (statistics.median(column) for column in zip(*took))
     more = statistics.median(behind - alone for alone, behind in took)
@@ -127,7 +127,7 @@ def idle(folder, program):
     gateway.first_answer("/livez")
     opened = lambda count: [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(count)]
     ten_each = lambda connections: [ask(one, request("/livez")) for _ in range(10) for one in connections]
-    # The first have made what is made once.
+    # The first have made the things that are made once.
     first = opened(50)
     ten_each(first)
     before, connections = gateway.resident(), opened(IDLE)
