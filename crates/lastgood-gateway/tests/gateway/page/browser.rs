@@ -58,13 +58,16 @@ const ASKED: [&str; 8] = [
 fn traffic(gateway: &Running) -> tokio::task::JoinSet<()> {
     let targets = ASKED.map(|target| gateway.url(target));
     let mut running = tokio::task::JoinSet::new();
-    running.spawn(async move {
-        for target in targets.iter().cycle() {
-            get(target).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
+    running.spawn(ask_in_turn(targets.to_vec()));
     running
+}
+
+/// Asks for these one after the other, over and over.
+async fn ask_in_turn(targets: Vec<String>) {
+    for target in targets.iter().cycle() {
+        get(target).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use lastgood_testing::RedisServer;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{ASKED, NOWHERE, browser_with, traffic};
+use super::{ASKED, NOWHERE, ask_in_turn, browser_with, traffic};
 use crate::support::{Exchange, Running, eventually, get};
 
 /// What a failure looks like.
@@ -63,12 +63,7 @@ fn cold_traffic(gateway: &Running, exchange: &Exchange, at_once: usize) -> JoinS
     for first in 0..at_once {
         let own = symbols.iter().skip(first).step_by(at_once);
         let targets: Vec<_> = own.map(|symbol| gateway.url(&format!("/api/v3/avgPrice?symbol={symbol}"))).collect();
-        running.spawn(async move {
-            for target in targets.iter().cycle() {
-                get(target).await;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        });
+        running.spawn(ask_in_turn(targets));
     }
     running
 }
