@@ -290,6 +290,8 @@ class Parts:
     def __exit__(self, kind, error, _trace):
         for sent in (signal.SIGINT, signal.SIGTERM):
             signal.signal(sent, signal.SIG_IGN)
+        if isinstance(error, Failed):
+            self._show_last_lines()
         for part in reversed(self.started):
             part.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -297,6 +299,12 @@ class Parts:
             print(f"{self.name}: {error}", file=sys.stderr)
             raise SystemExit(1) from None
         return isinstance(error, KeyboardInterrupt)
+
+    def _show_last_lines(self, lines=40):
+        """What each gateway that ran last wrote: without it, nobody knows why a promise was late."""
+        for part in self.started:
+            if part.name == "gateway" and part.process is not None:
+                print(f"the last lines of a gateway's log ({part.url}):", *part.said().splitlines()[-lines:], sep="\n  ", file=sys.stderr)
 
     def path(self, name):
         """A path of the parts' folder."""
