@@ -64,7 +64,7 @@ fn row(minute: u64) -> String {
 
 #[async_trait]
 impl Exchange for Minutes {
-    async fn ask(&self, _: UpstreamRequest, _: Priority) -> Result<Received, Error> {
+    async fn receive(&self, _: UpstreamRequest, _: Priority) -> Result<Received, Error> {
         let unreachable = || Error::new(Reason::Unreachable, "not asked here");
         let body = self.body.clone().ok_or_else(unreachable)?;
         Ok(Received { value: Value::new(body), asked_at: Clock::system().now() })

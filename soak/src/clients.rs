@@ -65,7 +65,7 @@ impl Clients {
         self.over.load(Ordering::Relaxed)
     }
 
-    async fn ask(&self, method: Method, gateway: usize, target: &str, headers: HeaderMap, body: String) -> Option<Got> {
+    async fn send(&self, method: Method, gateway: usize, target: &str, headers: HeaderMap, body: String) -> Option<Got> {
         let url = format!("{}{target}", self.urls.get(gateway)?);
         let response = self.client.request(method, url).headers(headers).body(body).send().await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -102,7 +102,7 @@ impl Clients {
         let mut said = String::new();
         for gateway in 0..2 {
             let target = format!("/api/cache/explain/{}", asked.key);
-            let got = self.ask(Method::GET, gateway, &target, HeaderMap::new(), String::new()).await;
+            let got = self.send(Method::GET, gateway, &target, HeaderMap::new(), String::new()).await;
             let body = got.map(|got| String::from_utf8_lossy(&got.body).into_owned()).unwrap_or_default();
             said += &format!("\n    gateway {} explains: {body}", name(gateway));
         }
@@ -113,7 +113,7 @@ impl Clients {
     async fn read_once(&self, place: usize, gateway: usize, last: Option<&str>) -> bool {
         let Some(asked) = self.ledger.places.get(place) else { return false };
         let began = self.ledger.clock.now();
-        let got = self.ask(Method::GET, gateway, &asked.target, HeaderMap::new(), String::new()).await;
+        let got = self.send(Method::GET, gateway, &asked.target, HeaderMap::new(), String::new()).await;
         let ended = self.ledger.clock.now();
         let (said, version) = match &got {
             None => (Said::default(), None),
@@ -172,7 +172,7 @@ impl Clients {
         let change = format!("PUT of version {version} to {} at gateway {name}{on}", asked.target);
         let began = self.ledger.clock.now();
         let id = self.ledger.begin(&[place], gateway, Act::Put(version), &change);
-        let got = self.ask(Method::PUT, gateway, &target, headers, version.to_string()).await;
+        let got = self.send(Method::PUT, gateway, &target, headers, version.to_string()).await;
         let ended = match ended(got.as_ref()) {
             // The store did not say in time whether it took it.
             Ended::Refused if condition.is_some() && got.as_ref().is_some_and(|got| got.status == 503) => {
@@ -237,7 +237,7 @@ impl Clients {
         let target = &self.ledger.places[place].target;
         let change = format!("DELETE of {target} at gateway {}", name(gateway));
         let id = self.ledger.begin(&[place], gateway, Act::Hard, &change);
-        let got = self.ask(Method::DELETE, gateway, target, HeaderMap::new(), String::new()).await;
+        let got = self.send(Method::DELETE, gateway, target, HeaderMap::new(), String::new()).await;
         // There was nothing there, or what there was is gone.
         let ended =
             if got.as_ref().is_some_and(|got| got.status == 404) { Ended::Unknown } else { ended(got.as_ref()) };
@@ -257,7 +257,7 @@ impl Clients {
                 let change = format!("POST {} {} at gateway {}", meant.path, meant.body, name(gateway));
                 let began = self.ledger.clock.now();
                 let id = self.ledger.begin(&meant.places, gateway, act, &change);
-                let got = self.ask(Method::POST, gateway, &meant.path, HeaderMap::new(), meant.body.to_string()).await;
+                let got = self.send(Method::POST, gateway, &meant.path, HeaderMap::new(), meant.body.to_string()).await;
                 let ended = ended(got.as_ref());
                 self.ledger.end(id, gateway, ended);
                 if ended == Ended::Refused {

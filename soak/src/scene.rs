@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::places::Kind;
-use crate::source::Source;
+use crate::source::FaultySource;
 use crate::time::Clock;
 
 /// How long a gateway may take to answer after its start.
@@ -39,7 +39,7 @@ pub(crate) struct Scene {
     pub(crate) ways: [ChaosProxy; 2],
     /// Between the gateways and the source.
     pub(crate) way_to_source: ChaosProxy,
-    pub(crate) source: Source,
+    pub(crate) source: FaultySource,
     pub(crate) gateways: [Gateway; 2],
     /// Removed with the scene.
     _directory: TempDir,
@@ -67,7 +67,7 @@ impl Scene {
         let redis = redis.await.map_err(io::Error::other)?;
         let upstream = format!("127.0.0.1:{}", redis.port());
         let ways = [ChaosProxy::start(upstream.clone()).await, ChaosProxy::start(upstream).await];
-        let (source, address) = Source::start(clock).await?;
+        let (source, address) = FaultySource::start(clock).await?;
         let way_to_source = ChaosProxy::start(address.to_string()).await;
         let gateway = |name: &str, way: &ChaosProxy| -> io::Result<Gateway> {
             let port = Port::take();

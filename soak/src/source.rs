@@ -42,7 +42,7 @@ pub(crate) enum Health {
 
 /// The source. Clones are the same one.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+pub(crate) struct FaultySource {
     state: Arc<Mutex<State>>,
     clock: Clock,
 }
@@ -70,12 +70,12 @@ impl Reply {
 
 const JSON: &str = "content-type: application/json\r\n";
 
-impl Source {
+impl FaultySource {
     /// Starts it on a free port.
-    pub(crate) async fn start(clock: Clock) -> io::Result<(Source, SocketAddr)> {
+    pub(crate) async fn start(clock: Clock) -> io::Result<(FaultySource, SocketAddr)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let source = Source { state: Arc::default(), clock };
+        let source = FaultySource { state: Arc::default(), clock };
         let serving = source.clone();
         tokio::spawn(async move {
             loop {
@@ -117,7 +117,7 @@ impl Source {
                 }
             }
             let arrived = self.clock.now();
-            let health = self.ask(&target, arrived);
+            let health = self.note(&target, arrived);
             match health {
                 Health::Hang => std::future::pending::<()>().await,
                 Health::Slow(delay) => tokio::time::sleep(delay).await,
@@ -134,7 +134,7 @@ impl Source {
         }
     }
 
-    fn ask(&self, target: &str, at: u64) -> Health {
+    fn note(&self, target: &str, at: u64) -> Health {
         let mut state = self.state();
         let path = target.split('?').next().unwrap_or_default();
         if matches!(state.health, Health::Well | Health::Slow(_)) {

@@ -69,7 +69,7 @@ impl Gateway {
         let mut connections = self.connections.lock().await;
         let opened = connections.open_again(&declared.sources, &now.connect_options())?;
         let statement = user_keys::sql::statement(now, &opened)?;
-        self.app.declared.ask_by(&declared.routes, &opened)?;
+        self.app.declared.use_connections(&declared.routes, &opened)?;
         if let (Some(own), Some(statement)) = (&self.user_keys, statement) {
             own.replace(statement);
         }

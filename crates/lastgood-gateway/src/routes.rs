@@ -57,7 +57,7 @@ async fn answer(route: &Arc<Route>, places: &Places, known: &KnownTargets, uri: 
         Ok(arguments) => arguments,
         Err(refusal) => return problem::parameter(StatusCode::BAD_REQUEST, &refusal),
     };
-    let asked = places.wait(pin!(route.ask(&arguments))).await;
+    let asked = places.wait(pin!(route.answer(&arguments))).await;
     match asked.unwrap_or_else(|full| route.last_good(&arguments, full.into())) {
         Ok(answered) => {
             known.learn(uri, route, &arguments, &answered);

@@ -296,7 +296,7 @@ impl Upstreams {
         self.frequency.reset(&request.key);
         let call = host.call();
         let condition = host.condition.begin(request.endpoint.path);
-        let mut asked = std::pin::pin!(self.ask(host, question, &spent));
+        let mut asked = std::pin::pin!(self.ask_host(host, question, &spent));
         let name = host.url.host();
         let asked = async {
             if let Ok(answered) = tokio::time::timeout(SLOW_AFTER, &mut asked).await {
@@ -318,7 +318,7 @@ impl Upstreams {
         Attempt::Ended(ended, result)
     }
 
-    async fn ask(&self, host: &Host, question: Question<'_>, spent: &Spent<'_>) -> (Result<Reply, Error>, CallResult) {
+    async fn ask_host(&self, host: &Host, question: Question<'_>, spent: &Spent<'_>) -> (Result<Reply, Error>, CallResult) {
         let Question { request, target, key, .. } = question;
         let sent = match public_request(&host.url, target, request.micros, key) {
             Ok(sent) => sent,

@@ -64,7 +64,7 @@ impl Route {
     /// # Errors
     ///
     /// When no source answers, and there is no last good answer.
-    pub async fn ask(self: &Arc<Self>, arguments: &Arguments) -> Result<RouteAnswer, Error> {
+    pub async fn answer(self: &Arc<Self>, arguments: &Arguments) -> Result<RouteAnswer, Error> {
         let key = self.key(arguments);
         let answer = self.read_own(&key, arguments).await?;
         let is_of_others = answer.meta().definition.as_ref().is_some_and(|by| *by != self.definition);
@@ -78,7 +78,7 @@ impl Route {
         }
     }
 
-    /// What `take` makes of the answer that memory holds fresh under a key of this route, as [`Route::ask`] would give it and
+    /// What `take` makes of the answer that memory holds fresh under a key of this route, as [`Route::answer`] would give it and
     /// count it. `None`, and nothing counted, where that has to look further, or where `take` makes nothing of it.
     pub fn hit<T>(&self, key: &str, take: impl FnOnce(&RouteAnswer) -> Option<T>) -> Option<T> {
         let composite = self.region.composite();
@@ -162,7 +162,7 @@ impl Link {
     }
 
     /// From now on it asks by another connection; a request under way ends by the one that it has.
-    pub(crate) fn ask_by(&self, asked: Asked) {
+    pub(crate) fn set_asked(&self, asked: Asked) {
         *self.asked.write().unwrap_or_else(PoisonError::into_inner) = asked;
     }
 }

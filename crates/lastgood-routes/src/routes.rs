@@ -93,7 +93,7 @@ impl Routes {
     /// # Errors
     ///
     /// When a route's source is not among the connections or cannot be asked; then nothing changes.
-    pub fn ask_by(&self, specs: &[RouteSpec], connections: &Connections) -> Result<(), RouteError> {
+    pub fn use_connections(&self, specs: &[RouteSpec], connections: &Connections) -> Result<(), RouteError> {
         let mut all = Vec::new();
         for route in &self.routes {
             let spec = specs.iter().find(|spec| spec.path == route.spec.path);
@@ -103,7 +103,7 @@ impl Routes {
                 all.push((link, connections.asked(spec, source)?));
             }
         }
-        all.into_iter().for_each(|(link, asked)| link.ask_by(asked));
+        all.into_iter().for_each(|(link, asked)| link.set_asked(asked));
         Ok(())
     }
 
@@ -118,7 +118,7 @@ impl Routes {
         // Where two match, one is the special case of the other.
         let route = matching.max_by_key(|route| route.spec.path.fixed_parts()).ok_or(AskError::NoRoute)?;
         let arguments = route.arguments(path, query)?;
-        Ok(route.ask(&arguments).await?)
+        Ok(route.answer(&arguments).await?)
     }
 
     /// How each declared database, bucket and API answers, as far as it was asked.

@@ -25,7 +25,7 @@ pub(crate) type TimeSource = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Where the clock has its time from.
 #[derive(Clone)]
-enum Source {
+enum TimeKeeping {
     Mode(ClockMode),
     Other(TimeSource),
 }
@@ -33,7 +33,7 @@ enum Source {
 /// The clock.
 pub(crate) struct Clock {
     /// The source, and how far the clock was moved forward by hand.
-    source: Mutex<(Source, u64)>,
+    source: Mutex<(TimeKeeping, u64)>,
     moved: watch::Sender<()>,
 }
 
@@ -45,30 +45,30 @@ impl fmt::Debug for Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Clock { source: Mutex::new((Source::Mode(ClockMode::Live), 0)), moved: watch::Sender::new(()) }
+        Clock { source: Mutex::new((TimeKeeping::Mode(ClockMode::Live), 0)), moved: watch::Sender::new(()) }
     }
 
     /// Milliseconds since the epoch.
     pub(crate) fn now(&self) -> u64 {
         let (source, ahead) = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let at = match source {
-            Source::Mode(ClockMode::Live) => system_millis(),
-            Source::Mode(ClockMode::Frozen(at)) => at,
-            Source::Other(now) => now(),
+            TimeKeeping::Mode(ClockMode::Live) => system_millis(),
+            TimeKeeping::Mode(ClockMode::Frozen(at)) => at,
+            TimeKeeping::Other(now) => now(),
         };
         at.saturating_add(ahead).min(LATEST)
     }
 
     pub(crate) fn set(&self, mode: ClockMode) {
-        self.take(Source::Mode(mode));
+        self.take(TimeKeeping::Mode(mode));
     }
 
     /// Shows what `now` tells from here on.
     pub(crate) fn follow(&self, now: TimeSource) {
-        self.take(Source::Other(now));
+        self.take(TimeKeeping::Other(now));
     }
 
-    fn take(&self, source: Source) {
+    fn take(&self, source: TimeKeeping) {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = (source, 0);
         self.moved.send_replace(());
     }
@@ -90,7 +90,7 @@ impl Clock {
     pub(crate) fn until(&self, at: u64) -> Option<Duration> {
         let missing = at.saturating_sub(self.now());
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        let stands = matches!(source.0, Source::Mode(ClockMode::Frozen(_)));
+        let stands = matches!(source.0, TimeKeeping::Mode(ClockMode::Frozen(_)));
         (missing == 0 || !stands).then(|| Duration::from_millis(missing))
     }
 }

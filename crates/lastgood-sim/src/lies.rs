@@ -125,7 +125,7 @@ pub(crate) fn changed(state: &State, lie: Lie, seed: u64, asked: &Asked<'_>) -> 
     let now = state.clock.now();
     let mut liar =
         Liar { state, asked, venue: server::venue_of(asked.path, asked.query), seed, now, honest: String::new() };
-    liar.honest = liar.ask(&state.catalogue, asked.query, now)?;
+    liar.honest = liar.truth_of(&state.catalogue, asked.query, now)?;
     liar.tell(lie).filter(|lied| *lied != liar.honest)
 }
 
@@ -162,7 +162,7 @@ impl Liar<'_> {
             Lie::ShiftedForward => self.shifted(1),
             Lie::Older => {
                 let then = self.now.saturating_sub((1 + self.pick(1, OLDEST as usize) as u64) * MINUTE);
-                self.ask(&self.state.catalogue, self.asked.query, then)
+                self.truth_of(&self.state.catalogue, self.asked.query, then)
             }
             Lie::DuplicatedRow => longer_than(0).and_then(|count| {
                 let mut rows = self.rows()?;
@@ -176,7 +176,7 @@ impl Liar<'_> {
                 rows.swap(first, first + 1);
                 Some(list(rows))
             }),
-            Lie::ForeignRow => self.with_a_row_of(&self.ask(self.state.foreign(), self.asked.query, self.now)?),
+            Lie::ForeignRow => self.with_a_row_of(&self.truth_of(self.state.foreign(), self.asked.query, self.now)?),
             Lie::OtherSymbolsRow => self.with_a_row_of(&self.of_another_symbol()?),
             Lie::OtherSymbol => self.of_another_symbol(),
             Lie::SymbolMissing => self.without_a_symbol(),
@@ -194,7 +194,7 @@ impl Liar<'_> {
     }
 
     /// The true answer to another query, of another time or another exchange.
-    fn ask(&self, catalogue: &Catalogue, query: &str, now: u64) -> Option<String> {
+    fn truth_of(&self, catalogue: &Catalogue, query: &str, now: u64) -> Option<String> {
         server::public(self.state, catalogue, &Asked { query, ..*self.asked }, now, &[]).ok().map(Content::text)
     }
 
@@ -223,7 +223,7 @@ impl Liar<'_> {
             }
             _ => (limit / 2).max(1),
         };
-        self.ask(&self.state.catalogue, &with(self.asked.query, "limit", &lower.to_string()), self.now)
+        self.truth_of(&self.state.catalogue, &with(self.asked.query, "limit", &lower.to_string()), self.now)
     }
 
     /// Candles or statistics of one interval before (−1) or after (1) those that are asked for.
@@ -242,7 +242,7 @@ impl Liar<'_> {
             (None, None) => query = with(&query, "endTime", &moved(self.now)),
             _ => {}
         }
-        self.ask(&self.state.catalogue, &query, self.now)
+        self.truth_of(&self.state.catalogue, &query, self.now)
     }
 
     fn of_another_symbol(&self) -> Option<String> {
@@ -256,7 +256,7 @@ impl Liar<'_> {
         // The first are the well-known ones, which have the longest histories.
         let others: Vec<&String> = named.take(12).collect();
         let other = utf8_percent_encode(others.get(self.pick(3, others.len()))?, NON_ALPHANUMERIC).to_string();
-        self.ask(&self.state.catalogue, &with(self.asked.query, name, &other), self.now)
+        self.truth_of(&self.state.catalogue, &with(self.asked.query, name, &other), self.now)
     }
 
     /// One row taken from `others`: of the same candle, or at the same place.

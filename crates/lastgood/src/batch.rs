@@ -95,7 +95,7 @@ impl Region {
         let missing = leaders.iter().map(|(leader, _)| leader.key().name.to_string()).collect();
         let started = self.cache.clock.now();
         let limit = approach.left(self.shared.policy.hard_timeout);
-        let loaded = self.ask_within(limit, || load(missing)).await;
+        let loaded = self.run_loader_within(limit, || load(missing)).await;
         drop(permit);
         match loaded {
             Err(error) => {
@@ -200,7 +200,7 @@ impl Region {
         let started = self.cache.clock.now();
         let mut seen = HashSet::with_capacity(names.len());
         let wanted = names.iter().filter(|name| seen.insert(**name)).map(ToString::to_string).collect();
-        let loaded = match self.ask(|| load(wanted)).await {
+        let loaded = match self.run_loader(|| load(wanted)).await {
             Ok(loaded) => loaded,
             Err(error) => return names.iter().map(|_| Err(error.clone())).collect(),
         };

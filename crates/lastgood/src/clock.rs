@@ -49,11 +49,11 @@ impl Timestamp {
     }
 }
 
-/// Tells the time. Cheap to clone; clones share one source.
+/// Tells the time. Cheap to clone; clones share one state.
 #[derive(Clone)]
-pub struct Clock(Arc<Source>);
+pub struct Clock(Arc<ClockState>);
 
-struct Source {
+struct ClockState {
     started: tokio::time::Instant,
     started_wall: u64,
     /// How far the system clock has run ahead of the monotonic one since the start (suspend, NTP), in ms.
@@ -102,7 +102,7 @@ impl Clock {
     fn start(wall: u64, look_at: Option<AtomicU64>) -> Self {
         let started = tokio::time::Instant::now();
         let (ahead, jumps) = (AtomicU64::new(0), Mutex::default());
-        Clock(Arc::new(Source { started, started_wall: wall, ahead, jumps, look_at }))
+        Clock(Arc::new(ClockState { started, started_wall: wall, ahead, jumps, look_at }))
     }
 
     /// As if the system clock had been set ahead, or the machine suspended, for so long. For tests.
@@ -139,7 +139,7 @@ impl Clock {
     }
 }
 
-impl Source {
+impl ClockState {
     fn monotonic(&self) -> u64 {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.started_wall.saturating_add(elapsed)

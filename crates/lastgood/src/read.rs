@@ -158,7 +158,7 @@ impl Region {
             Err(error) => return leader.complete(Err(Arc::new(error))),
         };
         let started = self.cache.clock.now();
-        let loaded = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;
+        let loaded = self.run_loader_within(approach.left(self.shared.policy.hard_timeout), load).await;
         drop(permit);
         let leader = match loaded.is_err() && approach.has_waited() {
             true => self.look_once_more(leader).await,
@@ -196,16 +196,16 @@ impl Region {
     }
 
     /// Runs the loader, bounded by the hard timeout and with its panics caught.
-    pub(crate) async fn ask<F, L, T>(&self, load: F) -> Result<T, Error>
+    pub(crate) async fn run_loader<F, L, T>(&self, load: F) -> Result<T, Error>
     where
         F: FnOnce() -> L,
         L: Future<Output = Result<T, Error>>,
     {
-        self.ask_within(self.shared.policy.hard_timeout, load).await
+        self.run_loader_within(self.shared.policy.hard_timeout, load).await
     }
 
-    /// As [`Region::ask`], with the rest of the hard timeout.
-    pub(crate) async fn ask_within<F, L, T>(&self, limit: Duration, load: F) -> Result<T, Error>
+    /// As [`Region::run_loader`], with the rest of the hard timeout.
+    pub(crate) async fn run_loader_within<F, L, T>(&self, limit: Duration, load: F) -> Result<T, Error>
     where
         F: FnOnce() -> L,
         L: Future<Output = Result<T, Error>>,
@@ -347,7 +347,7 @@ impl Region {
         L: Future<Output = Result<Composed<G>, Error>>,
     {
         let started = self.cache.clock.now();
-        let loaded = self.ask(load).await?;
+        let loaded = self.run_loader(load).await?;
         Ok(self.passed(name, loaded.own, started, self.cache.clock.now()))
     }
 

@@ -100,7 +100,7 @@ impl Region {
             Err(error) => return leader.complete(Err(Arc::new(error.with_reason(Reason::Yielded)))),
         };
         let started = self.cache.clock.now();
-        let loaded = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;
+        let loaded = self.run_loader_within(approach.left(self.shared.policy.hard_timeout), load).await;
         drop(permit);
         self.complete_loaded(leader, loaded, started, &right);
     }

@@ -130,7 +130,7 @@ impl Region {
             Ok(permit) => permit,
             Err(error) => return leader.complete(Err(Arc::new(error))),
         };
-        let loaded = self.ask(load).await;
+        let loaded = self.run_loader(load).await;
         drop(permit);
         self.complete_loaded(leader, loaded, started, &right);
     }

@@ -92,7 +92,7 @@ impl SqlKeys {
             argument("market", venue.as_str()),
         ]);
         let statement = self.statement.now();
-        let asked = timeout(WITHIN, statement.ask(&arguments)).await;
+        let asked = timeout(WITHIN, statement.query(&arguments)).await;
         let answered =
             asked.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, format!("no answer within {WITHIN:?}"))));
         self.note(&answered);

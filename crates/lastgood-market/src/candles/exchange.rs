@@ -8,7 +8,7 @@ use lastgood::Error;
 use crate::budget::Priority;
 use crate::upstream_request::{Received, UpstreamRequest};
 
-/// Asks the exchange.
+/// The exchange, as the candle store loads from it.
 #[async_trait]
 pub trait Exchange: Send + Sync + 'static {
     /// The answer to `request`, checked to be of its shape.
@@ -16,7 +16,7 @@ pub trait Exchange: Send + Sync + 'static {
     /// # Errors
     ///
     /// Whatever keeps the exchange from answering; [`Reason::Yielded`] where a load ahead of its readers is to wait.
-    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error>;
+    async fn receive(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error>;
 
     /// How long a list that ends in a forming candle of that interval may be believed.
     fn forming_fresh_for(&self, interval: &str) -> Duration;

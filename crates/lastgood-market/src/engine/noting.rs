@@ -19,8 +19,8 @@ pub(super) struct Noting {
 
 #[async_trait]
 impl Exchange for Noting {
-    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
-        self.troubles.note(RegionName::Klines, self.loader.ask(request, priority).await)
+    async fn receive(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
+        self.troubles.note(RegionName::Klines, self.loader.receive(request, priority).await)
     }
 
     fn forming_fresh_for(&self, interval: &str) -> Duration {

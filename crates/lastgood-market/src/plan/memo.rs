@@ -63,7 +63,7 @@ impl Plans {
 mod tests {
     use super::*;
 
-    fn ask(plans: &Plans, target: &str, time_unit: Option<&str>) -> Arc<Plan> {
+    fn plan_of(plans: &Plans, target: &str, time_unit: Option<&str>) -> Arc<Plan> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         plans.plan(Venue::Spot, target, Request { is_get: true, path, query, time_unit, binary: false })
     }
@@ -71,20 +71,20 @@ mod tests {
     #[test]
     fn a_question_is_planned_once() {
         let plans = Plans::new(Identities::public());
-        let first = ask(&plans, "/api/v3/avgPrice?symbol=X", None);
-        assert!(Arc::ptr_eq(&first, &ask(&plans, "/api/v3/avgPrice?symbol=X", None)));
-        assert_ne!(first, ask(&plans, "/api/v3/avgPrice?symbol=Y", None));
-        assert_ne!(first, ask(&plans, "/api/v3/avgPrice?symbol=X", Some("MICROSECOND")));
+        let first = plan_of(&plans, "/api/v3/avgPrice?symbol=X", None);
+        assert!(Arc::ptr_eq(&first, &plan_of(&plans, "/api/v3/avgPrice?symbol=X", None)));
+        assert_ne!(first, plan_of(&plans, "/api/v3/avgPrice?symbol=Y", None));
+        assert_ne!(first, plan_of(&plans, "/api/v3/avgPrice?symbol=X", Some("MICROSECOND")));
     }
 
     #[test]
     fn nothing_signed_or_long_is_kept_and_the_rest_is_bounded() {
         let plans = Plans::new(Identities::public());
-        ask(&plans, "/api/v3/account?timestamp=1&signature=abc", None);
-        ask(&plans, &format!("/api/v3/avgPrice?symbol={}", "X".repeat(600)), None);
+        plan_of(&plans, "/api/v3/account?timestamp=1&signature=abc", None);
+        plan_of(&plans, &format!("/api/v3/avgPrice?symbol={}", "X".repeat(600)), None);
         assert!(plans.is_empty());
         for number in 0..3 * PLANS {
-            ask(&plans, &format!("/api/v3/avgPrice?symbol=X{number}"), None);
+            plan_of(&plans, &format!("/api/v3/avgPrice?symbol=X{number}"), None);
         }
         assert!(plans.len() <= PLANS);
     }

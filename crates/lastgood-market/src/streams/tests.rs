@@ -33,7 +33,7 @@ fn row(open: u64, at: u64) -> String {
 
 #[async_trait]
 impl Exchange for Tower {
-    async fn ask(&self, request: UpstreamRequest, _: Priority) -> Result<Received, Error> {
+    async fn receive(&self, request: UpstreamRequest, _: Priority) -> Result<Received, Error> {
         let asked_at = self.0.now();
         let now = self.now();
         let asked = |name: &str| {

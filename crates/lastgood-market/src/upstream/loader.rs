@@ -62,7 +62,7 @@ impl Loader for ExchangeLoader {
 
 #[async_trait]
 impl Exchange for ExchangeLoader {
-    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
+    async fn receive(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
         self.fetch(&request, priority).await
     }
 

@@ -86,7 +86,7 @@ impl SiteClient {
             return refused;
         }
         let load = self.condition.begin(part);
-        let answer = self.ask(target).await.and_then(read);
+        let answer = self.fetch(target).await.and_then(read);
         load.ended(&answer);
         answer
     }
@@ -96,7 +96,7 @@ impl SiteClient {
         Error::new(Reason::RateLimited, message).with_retry_after(wait)
     }
 
-    async fn ask(&self, target: &str) -> Result<Bytes, Error> {
+    async fn fetch(&self, target: &str) -> Result<Bytes, Error> {
         let host = self.host();
         let place = tokio::time::timeout(PATIENCE, self.places.acquire()).await;
         let Ok(Ok(_place)) = place else {

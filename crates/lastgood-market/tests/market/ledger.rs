@@ -190,7 +190,7 @@ impl Ledger {
 
 #[async_trait]
 impl Exchange for Ledger {
-    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
+    async fn receive(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
         let held_back = *self.held_back.lock().unwrap();
         if !held_back.is_zero() {
             tokio::time::sleep(held_back).await;

@@ -24,9 +24,9 @@ struct Marking(Arc<Ledger>, Arc<RedisServer>);
 
 #[async_trait]
 impl Exchange for Marking {
-    async fn ask(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
+    async fn receive(&self, request: UpstreamRequest, priority: Priority) -> Result<Received, Error> {
         self.1.command(&["ECHO", ASKED]);
-        self.0.ask(request, priority).await
+        self.0.receive(request, priority).await
     }
 
     fn forming_fresh_for(&self, _: &str) -> Duration {

@@ -254,7 +254,7 @@ impl HttpSource {
 }
 
 impl HttpSource {
-    async fn ask(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Failed> {
+    async fn fetch(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Failed> {
         let api = &self.api;
         let Some(url) = self.url(arguments) else {
             return Err(Error::new(Reason::NotFound, format!("api {} has no such path", api.name)).into());
@@ -287,7 +287,7 @@ impl HttpSource {
 #[async_trait]
 impl Source for HttpSource {
     async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
-        self.ask(arguments, held).await.map_err(|failed| match failed.tls {
+        self.fetch(arguments, held).await.map_err(|failed| match failed.tls {
             Some(why) => failed.error.with_detail(why),
             None => failed.error,
         })
@@ -297,7 +297,7 @@ impl Source for HttpSource {
         let places =
             self.spec.path.places().count() + self.spec.query.iter().filter(|(_, value)| value.has_places()).count();
         if places == 0 {
-            let loaded = self.ask(&Arguments::default(), None).await;
+            let loaded = self.fetch(&Arguments::default(), None).await;
             return loaded.map(drop).map_err(|why| why.of_check("check its url, path and headers"));
         }
         // What to ask for is not known, but whether anybody answers is.

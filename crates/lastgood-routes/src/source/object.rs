@@ -92,7 +92,7 @@ impl ObjectTemplate {
         Ok(ObjectTemplate { bucket, key, want: spec.want.clone(), max_bytes, max_names, selection: hasher.finish() })
     }
 
-    async fn ask(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
+    async fn fetch(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
         let key = self.key.fill(arguments).ok_or_else(no_such_object)?;
         match &self.want {
             Want::Document(selector) => self.document(selector, &key, arguments, held).await,
@@ -244,7 +244,7 @@ fn malformed(message: impl Into<String>) -> Error {
 #[async_trait]
 impl Source for ObjectTemplate {
     async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
-        let asked = timeout(self.bucket.timeout(), self.ask(arguments, held)).await;
+        let asked = timeout(self.bucket.timeout(), self.fetch(arguments, held)).await;
         asked.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, "the bucket did not answer in time")))
     }
 

@@ -279,7 +279,7 @@ impl Statement {
     /// # Errors
     ///
     /// Why there is no answer; [`Reason::NotFound`] where one row is wanted and there is none.
-    pub async fn ask(&self, arguments: &Arguments) -> Result<Bytes, Error> {
+    pub async fn query(&self, arguments: &Arguments) -> Result<Bytes, Error> {
         let pool = &self.database.0;
         let Ok(permit) = timeout(pool.connect_timeout, pool.permits.acquire()).await else {
             return Err(Error::new(Reason::Overloaded, "all connections to the database are in use"));
@@ -287,8 +287,8 @@ impl Statement {
         let _permit = permit.map_err(|_| Error::new(Reason::Abandoned, "the database was closed"))?;
         let deadline = pool.statement_timeout + GRACE;
         let asked = match &pool.driver {
-            Driver::Postgres(driver) => driver.ask(self, arguments, deadline).await,
-            Driver::Sqlite(driver) => driver.ask(self, arguments, deadline).await,
+            Driver::Postgres(driver) => driver.query(self, arguments, deadline).await,
+            Driver::Sqlite(driver) => driver.query(self, arguments, deadline).await,
         };
         asked.map_err(|fault| self.failure(fault))
     }
@@ -357,7 +357,7 @@ fn total(rows: Rows) -> Result<u64, Fault> {
 #[async_trait]
 impl Source for Statement {
     async fn load(&self, arguments: &Arguments, _held: Option<&Held>) -> Result<Loaded, Error> {
-        let body = self.ask(arguments).await?;
+        let body = self.query(arguments).await?;
         Ok(Loaded::Answer(Answer {
             body,
             content_type: "application/json".to_owned(),

@@ -16,7 +16,7 @@ use self::options::Topology;
 pub use self::permissions::Lack;
 use self::sentinel::Sentinels;
 use self::supervisor::Target;
-use super::dialect::stream::{self, Source};
+use super::dialect::stream::{self, PolledStream};
 use super::{
     Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
     Version, Watch, dialect,
@@ -150,7 +150,7 @@ fn remove_if(removals: &[(String, Version)]) -> Cmd {
 impl Store for RedisStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         let answer = match &self.servers {
-            Servers::One(node) => node.ask(&get(key)).await.map_err(|fault| reply::read_error(&fault)),
+            Servers::One(node) => node.query(&get(key)).await.map_err(|fault| reply::read_error(&fault)),
             Servers::Many(cluster) => cluster.get(key).await,
         };
         match answer {
@@ -164,7 +164,7 @@ impl Store for RedisStore {
             return Ok(Vec::new());
         }
         let values: Vec<Option<Bytes>> = match &self.servers {
-            Servers::One(node) => node.ask(cmd("MGET").arg(keys)).await.map_err(|fault| reply::read_error(&fault))?,
+            Servers::One(node) => node.query(cmd("MGET").arg(keys)).await.map_err(|fault| reply::read_error(&fault))?,
             Servers::Many(cluster) => cluster.get_many(keys).await?,
         };
         if values.len() != keys.len() {
@@ -175,7 +175,7 @@ impl Store for RedisStore {
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
         match &self.servers {
-            Servers::One(node) => node.ask(&set(key, &value, ttl)).await.map_err(|fault| reply::write_error(&fault)),
+            Servers::One(node) => node.query(&set(key, &value, ttl)).await.map_err(|fault| reply::write_error(&fault)),
             Servers::Many(cluster) => cluster.put(key, &value, ttl).await,
         }
     }
@@ -185,7 +185,7 @@ impl Store for RedisStore {
             return Ok(0);
         }
         match &self.servers {
-            Servers::One(node) => node.ask(cmd("UNLINK").arg(keys)).await.map_err(|fault| reply::write_error(&fault)),
+            Servers::One(node) => node.query(cmd("UNLINK").arg(keys)).await.map_err(|fault| reply::write_error(&fault)),
             Servers::Many(cluster) => cluster.remove(keys).await,
         }
     }
@@ -216,7 +216,7 @@ impl Store for RedisStore {
             command.arg(word);
         }
         let pairs: Vec<Bytes> = match &self.servers {
-            Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::script_error(&fault))?,
+            Servers::One(node) => node.query(&command).await.map_err(|fault| reply::script_error(&fault))?,
             Servers::Many(cluster) => cluster.run(&addition.key, command).await?,
         };
         Ok(Counters::of_pairs(&pairs))
@@ -228,7 +228,7 @@ impl Store for RedisStore {
             command.arg(word);
         }
         let reply: Vec<Bytes> = match &self.servers {
-            Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::script_error(&fault))?,
+            Servers::One(node) => node.query(&command).await.map_err(|fault| reply::script_error(&fault))?,
             Servers::Many(cluster) => cluster.run(&update.key, command).await?,
         };
         Fields::of_reply(&reply)
@@ -237,7 +237,7 @@ impl Store for RedisStore {
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
         let time = cmd("TIME");
         let parts: Vec<Bytes> = match &self.servers {
-            Servers::One(node) => node.ask(&time).await.map_err(|fault| reply::script_error(&fault))?,
+            Servers::One(node) => node.query(&time).await.map_err(|fault| reply::script_error(&fault))?,
             // Every process asks the same of its servers: the one that has this key.
             Servers::Many(cluster) => cluster.run("@clock", time).await?,
         };
@@ -250,7 +250,7 @@ impl Store for RedisStore {
         }
         match &self.servers {
             Servers::One(node) => {
-                let removed = node.ask(&remove_if(removals)).await;
+                let removed = node.query(&remove_if(removals)).await;
                 removed.map_err(|fault| reply::script_error(&fault))
             }
             Servers::Many(cluster) => cluster.remove_if(removals).await,
@@ -264,7 +264,7 @@ impl Store for RedisStore {
         }
         command.arg(&swap.value()[..]);
         let swapped: Result<i64, StoreError> = match &self.servers {
-            Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::script_error(&fault)),
+            Servers::One(node) => node.query(&command).await.map_err(|fault| reply::script_error(&fault)),
             Servers::Many(cluster) => cluster.run(&swap.key, command).await,
         };
         match swapped {
@@ -326,7 +326,7 @@ impl Log for RedisStore {
     async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError> {
         let append = log::append(name, &record);
         match &self.servers {
-            Servers::One(node) => node.ask(&append).await.map_err(|fault| reply::write_error(&fault)),
+            Servers::One(node) => node.query(&append).await.map_err(|fault| reply::write_error(&fault)),
             Servers::Many(cluster) => cluster.tell_one(name, append).await,
         }
     }

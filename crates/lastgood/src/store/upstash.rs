@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use self::link::Link;
 pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
-use super::dialect::stream::{self, Source};
+use super::dialect::stream::{self, PolledStream};
 use super::{
     Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
     Version, Watch, dialect,
@@ -69,12 +69,12 @@ impl UpstashStore {
         Ok(UpstashStore { link: Link::new(options)? })
     }
 
-    async fn ask<T: DeserializeOwned>(&self, command: &impl Serialize) -> Result<T, StoreError> {
+    async fn send_read<T: DeserializeOwned>(&self, command: &impl Serialize) -> Result<T, StoreError> {
         let answer = self.link.read("/", self.encode(command)?, 1).await?;
         reply::result(&answer, self.link.options(), dialect::error_of)
     }
 
-    async fn tell<T: DeserializeOwned>(&self, path: &str, body: Bytes, keys: &[String]) -> Result<T, StoreError> {
+    async fn send_write<T: DeserializeOwned>(&self, path: &str, body: Bytes, keys: &[String]) -> Result<T, StoreError> {
         let answer = self.link.write(path, body, keys).await?;
         reply::result(&answer, self.link.options(), dialect::write_error_of)
     }
@@ -91,7 +91,7 @@ impl UpstashStore {
         let mut keys = Vec::new();
         for _ in 0..SCANS_A_PAGE {
             let scan = ["SCAN", &at.to_string(), "MATCH", &pattern, "COUNT", &count];
-            let (At(next), found): (At, Vec<Binary>) = self.ask(&scan).await?;
+            let (At(next), found): (At, Vec<Binary>) = self.send_read(&scan).await?;
             // Other programs' keys may be no text; none of ours.
             let texts = found.into_iter().filter_map(|key| String::from_utf8(key.0.into()).ok());
             keys.extend(texts.filter(|key| key.starts_with(prefix)));
@@ -123,7 +123,7 @@ impl Store for UpstashStore {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let values: Vec<Option<Binary>> = self.ask(&of_keys("MGET", keys)).await?;
+        let values: Vec<Option<Binary>> = self.send_read(&of_keys("MGET", keys)).await?;
         if values.len() != keys.len() {
             return Err(StoreError::Corrupt(format!("{} answers to {} keys", values.len(), keys.len())));
         }
@@ -134,11 +134,11 @@ impl Store for UpstashStore {
         let (millis, keys) = (dialect::ttl_millis(ttl), [key.to_owned()]);
         let done: String = if value.is_empty() {
             // A request without a body has no last argument.
-            self.tell("/", self.encode(&["SET", key, "", "PX", &millis.to_string()])?, &keys).await?
+            self.send_write("/", self.encode(&["SET", key, "", "PX", &millis.to_string()])?, &keys).await?
         } else {
             // The body is the argument behind the key, as it is; the query follows it.
             let path = format!("/set/{}?PX={millis}", utf8_percent_encode(key, KEPT));
-            self.tell(&path, value, &keys).await?
+            self.send_write(&path, value, &keys).await?
         };
         match done.as_str() {
             "OK" => Ok(()),
@@ -150,7 +150,7 @@ impl Store for UpstashStore {
         if keys.is_empty() {
             return Ok(0);
         }
-        self.tell("/", self.encode(&of_keys("UNLINK", keys))?, keys).await
+        self.send_write("/", self.encode(&of_keys("UNLINK", keys))?, keys).await
     }
 
     async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {

@@ -102,12 +102,12 @@ fn is_loopback(host: &str) -> bool {
 impl Client {
     /// The JSON at a path.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::GET, path, &[], None).await
+        self.request_json(Method::GET, path, &[], None).await
     }
 
     /// The JSON at a path with these parameters.
     pub(crate) async fn get_with(&self, path: &str, parameters: &[(&str, String)]) -> Result<Value, Failure> {
-        self.ask(Method::GET, path, parameters, None).await
+        self.request_json(Method::GET, path, parameters, None).await
     }
 
     /// The bytes at a path, with their headers.
@@ -121,10 +121,10 @@ impl Client {
 
     /// What a path makes of `body`.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.ask(Method::POST, path, &[], Some(body)).await
+        self.request_json(Method::POST, path, &[], Some(body)).await
     }
 
-    async fn ask(
+    async fn request_json(
         &self,
         method: Method,
         path: &str,

@@ -26,10 +26,10 @@ impl Draft<'_> {
     /// its history, or lags behind what it said before.
     pub(super) async fn fetch(&mut self, fetch: Fetch, witness: Option<u64>) -> Result<Reply, Error> {
         for _ in 0..2 {
-            let reply = self.ask(fetch).await?;
+            let reply = self.fetch_rows(fetch).await?;
             let Some(open) = self.contradiction(&reply, witness) else { return Ok(reply) };
             let (kept, other) = (self.row(open), self.other_answer_before(open));
-            let second = self.ask(self.second_question(open, other.as_ref().map(|other| other.0))).await?;
+            let second = self.fetch_rows(self.second_question(open, other.as_ref().map(|other| other.0))).await?;
             let row = second.rows.at(open);
             let agrees_with_kept = if kept.is_some() { row == kept.as_deref() } else { row.is_some() };
             if agrees_with_kept || row != reply.rows.at(open) {
@@ -108,9 +108,9 @@ impl Draft<'_> {
         rows.next()
     }
 
-    async fn ask(&self, fetch: Fetch) -> Result<Reply, Error> {
+    async fn fetch_rows(&self, fetch: Fetch) -> Result<Reply, Error> {
         let ahead = self.candles.exchange.clock_skew();
-        let received = self.candles.exchange.ask(self.series.request(fetch), self.priority).await?;
+        let received = self.candles.exchange.receive(self.series.request(fetch), self.priority).await?;
         let (value, as_of) = (received.value, received.asked_at);
         let asked_at = as_of.as_millis().saturating_add_signed(ahead);
         let rows = Rows::of_answer(&value.body).filter(|rows| rows.times().len() <= fetch.limit);

@@ -215,7 +215,7 @@ pub(crate) fn series_of(path: &str, query: &str) -> String {
 
 #[async_trait]
 impl Exchange for Recorded {
-    async fn ask(&self, source: UpstreamRequest, _: Priority) -> Result<Received, Error> {
+    async fn receive(&self, source: UpstreamRequest, _: Priority) -> Result<Received, Error> {
         let asked_at = self.clock.now();
         let path = source.endpoint.path;
         let request = SimRequest { path, query: &source.query, micros: source.micros };

@@ -91,7 +91,7 @@ impl Keeper for Reader {
 #[async_trait]
 impl Loader for Loading {
     async fn load_request(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error> {
-        let Received { value, asked_at } = self.exchange.ask(request.clone(), priority).await?;
+        let Received { value, asked_at } = self.exchange.receive(request.clone(), priority).await?;
         let fresh_for = request.fresh_for(&value.body, self.clock.now(), FORMING_FRESH_FOR);
         Ok(Loaded { fresh_for, asked_at: Some(asked_at), ..Loaded::from(value) })
     }

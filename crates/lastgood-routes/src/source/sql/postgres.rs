@@ -69,23 +69,23 @@ impl Postgres {
         Ok(Postgres { pool, own, plain, sessions })
     }
 
-    pub(super) async fn ask(
+    pub(super) async fn query(
         &self,
         statement: &Statement,
         arguments: &Arguments,
         deadline: Duration,
     ) -> Result<Bytes, Fault> {
         let pooled = self.is_pooled();
-        match self.ask_once(statement, arguments, deadline).await {
+        match self.query_once(statement, arguments, deadline).await {
             Err(Fault::Driver(why)) if !pooled && is_one_of(&why, &FOREIGN) => {
                 self.share();
-                self.ask_once(statement, arguments, deadline).await
+                self.query_once(statement, arguments, deadline).await
             }
             other => other,
         }
     }
 
-    async fn ask_once(&self, statement: &Statement, arguments: &Arguments, deadline: Duration) -> Result<Bytes, Fault> {
+    async fn query_once(&self, statement: &Statement, arguments: &Arguments, deadline: Duration) -> Result<Bytes, Fault> {
         let mut connection = Borrowed::new(self.acquire().await?);
         let asked = async {
             let connection = connection.get()?;

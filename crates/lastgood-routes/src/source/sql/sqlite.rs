@@ -65,7 +65,7 @@ impl Sqlite {
         Ok(Sqlite { options, place: Place::new(path.into()), connect_timeout: connect.connect_timeout })
     }
 
-    pub(super) async fn ask(
+    pub(super) async fn query(
         &self,
         statement: &Statement,
         arguments: &Arguments,

@@ -61,7 +61,7 @@ impl Region {
             Err(error) => return leader.complete(Err(Arc::new(error))),
         };
         let started = self.cache.clock.now();
-        let filled = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;
+        let filled = self.run_loader_within(approach.left(self.shared.policy.hard_timeout), load).await;
         drop(permit);
         let completed = match filled {
             Ok(Filled { siblings, guard }) => {

@@ -62,7 +62,7 @@ pub(in crate::store) fn position(id: &Bytes) -> Position {
 
 /// A stream that is looked at, where nothing can wait for it.
 #[async_trait]
-pub(in crate::store) trait Source: Sync {
+pub(in crate::store) trait PolledStream: Sync {
     /// The identifier of the last entry.
     async fn newest(&self, name: &str) -> Result<Option<Position>, StoreError>;
 
@@ -72,7 +72,7 @@ pub(in crate::store) trait Source: Sync {
 
 /// Looks every so often whether something follows on a place, at most for `wait`.
 pub(in crate::store) async fn poll(
-    source: &dyn Source,
+    source: &dyn PolledStream,
     name: &str,
     place: Option<&Position>,
     wait: Duration,

@@ -334,7 +334,7 @@ async fn send<K: AsRef<str>>(
         }
         pipeline.add_command(command(keys[errand.place].as_ref()));
     }
-    let mut values = match errands[0].to.node.ask_all(&pipeline).await {
+    let mut values = match errands[0].to.node.query_all(&pipeline).await {
         Ok(values) => values.into_iter(),
         Err(fault) => return errands.iter().map(|_| Err(fault.clone())).collect(),
     };

@@ -100,7 +100,7 @@ impl Link {
     }
 
     /// Sends one command over the connection that there is.
-    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
+    pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
         let (number, mut connection) = self.connection()?;
         self.count(1);
         let mut watch = Unanswered { link: self, answered: false };
@@ -110,7 +110,7 @@ impl Link {
     }
 
     /// Sends several commands together. The answers may be the server's errors.
-    pub(super) async fn ask_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
+    pub(super) async fn query_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
         let (number, mut connection) = self.connection()?;
         self.count(commands.len());
         let mut watch = Unanswered { link: self, answered: false };

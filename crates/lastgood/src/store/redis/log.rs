@@ -15,7 +15,7 @@ use super::connect::{connect, is_refused};
 use super::link::Fault;
 use super::options::Server;
 use super::{RedisStore, Servers, reply};
-use crate::store::dialect::stream::{self, Entry, Source};
+use crate::store::dialect::stream::{self, Entry, PolledStream};
 use crate::store::{Position, StoreError, Tail};
 
 /// What an answer may take beyond the time it was asked to wait.
@@ -88,7 +88,7 @@ impl Reader {
         // Together, so that an empty log costs no second round trip: where nothing follows on a place, that may be gone.
         let mut both = ::redis::pipe();
         both.add_command(read(name, stream::after(after), wait)).add_command(newest(name));
-        let (streams, newest): (Streams, Vec<Entry>) = self.ask(name, &both, wait).await?;
+        let (streams, newest): (Streams, Vec<Entry>) = self.query(name, &both, wait).await?;
         if let Some(tail) = stream::page(&entries_of(streams), after) {
             return Ok(tail);
         }
@@ -98,7 +98,7 @@ impl Reader {
 
     pub(super) async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
         let newest: Vec<Entry> =
-            self.ask(name, ::redis::pipe().add_command(newest(name)), Duration::ZERO).await.map(|(newest,)| newest)?;
+            self.query(name, ::redis::pipe().add_command(newest(name)), Duration::ZERO).await.map(|(newest,)| newest)?;
         Ok(newest.first().map(|(id, _)| stream::position(id)))
     }
 
@@ -113,7 +113,7 @@ impl Reader {
         self.connection(name).try_lock().is_err()
     }
 
-    async fn ask<T: FromRedisValue>(&self, name: &str, commands: &Pipeline, wait: Duration) -> Result<T, StoreError> {
+    async fn query<T: FromRedisValue>(&self, name: &str, commands: &Pipeline, wait: Duration) -> Result<T, StoreError> {
         let connection = self.connection(name);
         let mut place = connection.lock().await;
         // Taken out until there is an answer: a connection whose reader gave up would answer the next one's question.
@@ -140,14 +140,14 @@ impl Reader {
 impl RedisStore {
     async fn ask_for_log<T: FromRedisValue>(&self, name: &str, command: Cmd) -> Result<T, StoreError> {
         match &self.servers {
-            Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::read_error(&fault)),
+            Servers::One(node) => node.query(&command).await.map_err(|fault| reply::read_error(&fault)),
             Servers::Many(cluster) => cluster.ask_one(name, command).await,
         }
     }
 }
 
 #[async_trait]
-impl Source for RedisStore {
+impl PolledStream for RedisStore {
     async fn newest(&self, name: &str) -> Result<Option<Position>, StoreError> {
         let newest: Vec<Entry> = self.ask_for_log(name, newest(name)).await?;
         Ok(newest.first().map(|(id, _)| stream::position(id)))

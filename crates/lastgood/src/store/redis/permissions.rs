@@ -189,7 +189,7 @@ async fn answers<'a>(
         }
         pipeline.add_command(command);
     }
-    let values = link.ask_all(&pipeline).await?;
+    let values = link.query_all(&pipeline).await?;
     if values.len() != needs.len() {
         return Err(Fault::Down(Arc::new("fewer answers than commands".to_owned())));
     }

@@ -93,7 +93,7 @@ impl Sentinels {
         let mut whys: Vec<String> = Vec::new();
         let mut login = false;
         for _ in 0..self.sentinels.len() {
-            let failure = match timeout(ASK_WITHIN, self.ask()).await {
+            let failure = match timeout(ASK_WITHIN, self.query_sentinel()).await {
                 Ok(Ok(address)) => return Ok(address),
                 Ok(Err(failure)) => failure,
                 Err(_) => format!("no answer within {ASK_WITHIN:?}").into(),
@@ -112,7 +112,7 @@ impl Sentinels {
         Err(Failure { why: format!("no Sentinel could say where the primary is ({}){hint}", whys.join(", ")), login })
     }
 
-    async fn ask(&mut self) -> Result<Address, Failure> {
+    async fn query_sentinel(&mut self) -> Result<Address, Failure> {
         let sentinel = match &mut self.open {
             Some(open) => open,
             closed => closed.insert(connect(self.sentinels[self.at].clone()).await?),

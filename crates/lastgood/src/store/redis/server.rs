@@ -15,7 +15,7 @@ pub(super) async fn scan(link: &Link, prefix: &str, mut at: u64, limit: usize) -
     let mut keys = Vec::new();
     for _ in 0..SCANS_A_PAGE {
         let scan = cmd("SCAN").arg(at).arg("MATCH").arg(&pattern).arg("COUNT").arg(count).take();
-        let (next, found): (u64, Vec<Vec<u8>>) = link.ask(&scan).await?;
+        let (next, found): (u64, Vec<Vec<u8>>) = link.query(&scan).await?;
         // Other programs' keys may be no text; none of ours.
         let texts = found.into_iter().filter_map(|key| String::from_utf8(key).ok());
         keys.extend(texts.filter(|key| key.starts_with(prefix)));

@@ -77,7 +77,7 @@ impl Watch for RedisStore {
                 for key in keys {
                     pipeline.add_command(end(key));
                 }
-                let values = node.ask_all(&pipeline).await.map_err(|fault| reply::read_error(&fault))?;
+                let values = node.query_all(&pipeline).await.map_err(|fault| reply::read_error(&fault))?;
                 values.into_iter().map(text_of).collect::<Result<_, _>>()?
             }
             Servers::Many(cluster) => cluster.read_each(keys, end).await?,
@@ -164,7 +164,7 @@ async fn listen_to(link: &Link, server: &Server, ear: &Ear) -> End {
         Err(Failure { why, login }) if login || speaks_no_resp3(&why) => return End::Refused(redacted(why)),
         Err(Failure { why, .. }) => return End::Lost(redacted(why)),
     };
-    match ask(&mut connection, &track(&ear.prefix), ear).await {
+    match send(&mut connection, &track(&ear.prefix), ear).await {
         Ok(()) => ear.notices.gap(),
         Err(End::Lost(why)) => return End::Lost(redacted(why)),
         Err(End::Refused(why)) => return End::Refused(redacted(why)),
@@ -174,7 +174,7 @@ async fn listen_to(link: &Link, server: &Server, ear: &Ear) -> End {
         if !link.server().is_some_and(|now| now.is_same(server)) {
             return End::Lost("another server took its place".to_owned());
         }
-        if let Err(End::Lost(why)) = ask(&mut connection, &cmd("PING"), ear).await {
+        if let Err(End::Lost(why)) = send(&mut connection, &cmd("PING"), ear).await {
             return End::Lost(redacted(why));
         }
     }
@@ -190,7 +190,7 @@ fn track(prefix: &str) -> Cmd {
     cmd("CLIENT").arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(prefix).take()
 }
 
-async fn ask(connection: &mut MultiplexedConnection, command: &Cmd, ear: &Ear) -> Result<(), End> {
+async fn send(connection: &mut MultiplexedConnection, command: &Cmd, ear: &Ear) -> Result<(), End> {
     ear.commands.fetch_add(1, Ordering::Relaxed);
     match timeout(SILENT_AFTER, command.query_async::<Value>(connection)).await {
         Ok(Ok(_)) => Ok(()),

@@ -27,7 +27,7 @@ impl Reader {
 
     /// The next line, without blanks around it.
     pub(super) fn line(&mut self, what: &str) -> Result<SecretString, Failure> {
-        let quiet = self.ask(what)?;
+        let quiet = self.prompt(what)?;
         let mut line = Zeroizing::new(String::with_capacity(1 << 10));
         self.read_line(what, &mut line)?;
         quiet.end();
@@ -45,7 +45,7 @@ impl Reader {
 
     /// A private key in PEM: all lines up to the one that ends it.
     pub(super) fn pem(&mut self, what: &str) -> Result<SecretString, Failure> {
-        let quiet = self.ask(what)?;
+        let quiet = self.prompt(what)?;
         let mut pem = Zeroizing::new(String::with_capacity(4 << 10));
         while !pem.contains(END_OF_PEM) {
             if self.read_line(what, &mut pem)? == 0 {
@@ -72,7 +72,7 @@ impl Reader {
     }
 
     /// Asks, at a terminal, and has it show nothing of the answer.
-    fn ask(&self, what: &str) -> Result<Quiet, Failure> {
+    fn prompt(&self, what: &str) -> Result<Quiet, Failure> {
         if !self.terminal {
             return Ok(Quiet(None));
         }
