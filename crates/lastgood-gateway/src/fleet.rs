@@ -1,7 +1,7 @@
 //! Counters of all gateways that share a store.
 //!
 //! Each writes its own every few seconds as one value that outlives it by a minute, and adds up what the others wrote.
-//! No request writes anything. The totals are those of the gateways that are up.
+//! No request writes anything. The sums are those of the gateways that are up.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -148,7 +148,7 @@ type ByRegion = BTreeMap<String, Counts>;
 
 /// What all gateways counted, as of a few seconds ago.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
+pub(crate) struct FleetStats {
     /// How many gateways there are, this one included.
     pub(crate) nodes: usize,
     pub(crate) regions: ByRegion,
@@ -159,7 +159,7 @@ pub(crate) struct Fleet {
     region: Region,
     name: String,
     clock: Clock,
-    totals: Mutex<Option<Totals>>,
+    stats: Mutex<Option<FleetStats>>,
     peers: Mutex<Peers>,
 }
 
@@ -171,7 +171,7 @@ pub(crate) fn policy() -> Policy {
     Policy::fresh_for(WRITE_EVERY).stale_if_error(Keep::For(FORGOTTEN_AFTER.saturating_sub(WRITE_EVERY)))
 }
 
-impl Totals {
+impl FleetStats {
     /// All regions together.
     pub(crate) fn sum(&self) -> Counts {
         let mut sum = Counts::default();
@@ -182,13 +182,13 @@ impl Totals {
 
 impl Fleet {
     pub(crate) fn new(region: Region, id: &str, clock: Clock) -> Fleet {
-        let (totals, peers) = (Mutex::new(None), Mutex::default());
-        Fleet { region, name: format!("{PREFIX}{id}"), clock, totals, peers }
+        let (stats, peers) = (Mutex::new(None), Mutex::default());
+        Fleet { region, name: format!("{PREFIX}{id}"), clock, stats, peers }
     }
 
-    /// The totals, once they were added up.
-    pub(crate) fn totals(&self) -> Option<Totals> {
-        self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The sums over all gateways, once they were added up.
+    pub(crate) fn stats(&self) -> Option<FleetStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The other gateways, one by one.
@@ -207,24 +207,24 @@ impl Fleet {
         let value = Value::new(text).with_meta(peers::media_type());
         let entries = vec![(self.name.clone(), Loaded::from(value))];
         _ = self.region.composite().fill_in_process(&self.name, || async { Ok(Filled::from(entries)) }).await;
-        // A store that does not answer leaves the totals as they were.
+        // A store that does not answer leaves the sums as they were.
         let Some(others) = self.others().await else {
             self.peers_known().were_not_read();
             return;
         };
-        let mut totals = Totals { nodes: 1, regions: own.clone() };
+        let mut stats = FleetStats { nodes: 1, regions: own.clone() };
         for (name, answer) in &others {
             let Ok(other) = serde_json::from_slice::<ByRegion>(answer.body()) else { continue };
-            totals.nodes += 1;
+            stats.nodes += 1;
             let mut counts = Counts::default();
             for (region, of_region) in other {
                 counts.add(of_region);
-                totals.regions.entry(region).or_default().add(of_region);
+                stats.regions.entry(region).or_default().add(of_region);
             }
             self.peers_known().hear(short(name), answer, counts);
         }
         self.peers_known().were_read(self.clock.now());
-        *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = Some(totals);
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = Some(stats);
     }
 
     /// What the other gateways wrote; `None` if the store does not say.
@@ -242,7 +242,7 @@ fn short(name: &str) -> &str {
     name.get(..8).unwrap_or(name)
 }
 
-/// Keeps the totals, until the task is dropped.
+/// Keeps the sums, until the task is dropped.
 pub(crate) async fn keep(fleet: Arc<Fleet>, cache: Cache) {
     let mut every = tokio::time::interval(WRITE_EVERY);
     loop {
@@ -268,18 +268,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_totals_are_those_of_the_gateways_that_are_up() {
+    async fn the_sums_are_those_of_the_gateways_that_are_up() {
         let clock = Clock::paused_with_tokio();
         let store = MemoryStore::new(clock.clone(), 1 << 20);
         let ((one_cache, one), (_two_cache, two)) = (node(&store, &clock, "1"), node(&store, &clock, "2"));
         one.exchange(&counted(10)).await;
         assert!(one_cache.sync(Duration::from_secs(5)).await);
         two.exchange(&counted(5)).await;
-        let totals = two.totals().unwrap();
-        assert_eq!((totals.nodes, totals.regions["klines"].hits, totals.regions["klines"].misses), (2, 15, 2));
+        let stats = two.stats().unwrap();
+        assert_eq!((stats.nodes, stats.regions["klines"].hits, stats.regions["klines"].misses), (2, 15, 2));
         tokio::time::advance(FORGOTTEN_AFTER + Duration::from_secs(1)).await;
         two.exchange(&counted(6)).await;
-        assert_eq!((two.totals().unwrap().nodes, two.totals().unwrap().regions["klines"].hits), (1, 6));
+        assert_eq!((two.stats().unwrap().nodes, two.stats().unwrap().regions["klines"].hits), (1, 6));
     }
 
     #[tokio::test(start_paused = true)]

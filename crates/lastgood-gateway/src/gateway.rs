@@ -44,7 +44,7 @@ use crate::server;
 use crate::server::certificate::Certificate;
 use crate::server::listening::Listening;
 use crate::stats_log;
-use crate::totals::Totals;
+use crate::traffic::Traffic;
 use crate::user_keys;
 use crate::user_keys::sql::SharedStatement;
 
@@ -189,8 +189,8 @@ impl Gateway {
     }
 
     /// What the gateway did so far.
-    pub fn totals(&self) -> Totals {
-        self.app.totals()
+    pub fn traffic(&self) -> Traffic {
+        self.app.traffic()
     }
 
     /// How many stream messages were taken, of all venues.

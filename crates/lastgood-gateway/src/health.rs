@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::diagnosis::{Diagnosis, LastGood};
 use crate::figures::StoreMemory;
-use crate::fleet::{Counts, Fleet, Totals};
+use crate::fleet::{Counts, Fleet, FleetStats};
 
 /// How well the gateway does. `degraded` still answers.
 #[derive(Serialize)]
@@ -70,10 +70,10 @@ struct ClusterHealth {
     counts: Counts,
 }
 
-impl From<Totals> for ClusterHealth {
-    fn from(totals: Totals) -> Self {
-        let counts = totals.sum();
-        ClusterHealth { nodes: totals.nodes, hit_rate: counts.hit_rate(), counts }
+impl From<FleetStats> for ClusterHealth {
+    fn from(fleet: FleetStats) -> Self {
+        let counts = fleet.sum();
+        ClusterHealth { nodes: fleet.nodes, hit_rate: counts.hit_rate(), counts }
     }
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn of(app: &App) -> Health {
         last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
         exchange_clock_offset_ms: app.engine.upstreams.clock_skew.millis(),
         bans: bans(app),
-        cluster: app.fleet.as_deref().and_then(Fleet::totals).map(ClusterHealth::from),
+        cluster: app.fleet.as_deref().and_then(Fleet::stats).map(ClusterHealth::from),
         warming: warming(app),
         candles: candles(app),
     }

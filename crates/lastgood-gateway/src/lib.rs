@@ -54,7 +54,7 @@ pub mod testing {
 
     pub use crate::routes::testing::HeldRoutes;
 }
-mod totals;
+mod traffic;
 mod user_keys;
 mod values;
 
@@ -65,5 +65,5 @@ pub use self::reload::Reloaded;
 pub use self::routes::check_sources;
 pub use self::server::certificate::{NoCertificate, check_certificate};
 pub use self::server::listening::listen;
-pub use self::totals::Totals;
+pub use self::traffic::Traffic;
 pub use lastgood_routes::SourceCheck;

@@ -184,12 +184,12 @@ fn hit_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resul
 
 /// What all gateways on one store counted together, as of some seconds ago.
 fn cluster_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let Some(totals) = app.fleet.as_deref().and_then(Fleet::totals) else { return Ok(()) };
+    let Some(fleet) = app.fleet.as_deref().and_then(Fleet::stats) else { return Ok(()) };
     let help = "Gateways that share the store";
-    gauge(totals.nodes as u64).encode(encoder.encode_descriptor("cluster_nodes", help, None, MetricType::Gauge)?)?;
+    gauge(fleet.nodes as u64).encode(encoder.encode_descriptor("cluster_nodes", help, None, MetricType::Gauge)?)?;
     let help = "Reads of all gateways that are up, by region and outcome; falls when one of them ends";
     let mut family = encoder.encode_descriptor("cluster_reads", help, None, MetricType::Gauge)?;
-    for (region, counts) in &totals.regions {
+    for (region, counts) in &fleet.regions {
         for (outcome, count) in counts.by_outcome() {
             let labels = [("region", region.as_str()), ("outcome", outcome)];
             gauge(count).encode(family.encode_family(&labels)?)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::app::App;
-use crate::totals::Totals;
+use crate::traffic::Traffic;
 
 /// Says every `every` what was answered since the last time, until the task is dropped; never where that is zero.
 pub(crate) async fn keep(app: Arc<App>, every: Duration) {
@@ -15,20 +15,20 @@ pub(crate) async fn keep(app: Arc<App>, every: Duration) {
     }
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut before = Totals::default();
+    let mut before = Traffic::default();
     loop {
         ticks.tick().await;
-        let now = app.totals();
-        if let Some(traffic) = traffic(&before, &now) {
+        let now = app.traffic();
+        if let Some(traffic) = between(&before, &now) {
             say(&traffic, every);
         }
         before = now;
     }
 }
 
-fn say(traffic: &Totals, every: Duration) {
-    let Totals { hits, stale, last_good, misses, joined, errors, refused, .. } = *traffic;
-    let Totals { local, passed, pass_failures, upstream_calls, weight_spent, weight_asked, .. } = *traffic;
+fn say(traffic: &Traffic, every: Duration) {
+    let Traffic { hits, stale, last_good, misses, joined, errors, refused, .. } = *traffic;
+    let Traffic { local, passed, pass_failures, upstream_calls, weight_spent, weight_asked, .. } = *traffic;
     tracing::info!(
         hit_rate = %hit_rate(traffic),
         hits,
@@ -50,32 +50,32 @@ fn say(traffic: &Totals, every: Duration) {
 }
 
 /// What came to `now` since `before`; `None` where nothing was asked. A scrape of the metrics is no traffic.
-fn traffic(before: &Totals, now: &Totals) -> Option<Totals> {
-    let since = |field: fn(&Totals) -> u64| field(now).saturating_sub(field(before));
-    let traffic = Totals {
-        requests: since(|totals| totals.requests),
-        hits: since(|totals| totals.hits),
-        stale: since(|totals| totals.stale),
-        last_good: since(|totals| totals.last_good),
-        misses: since(|totals| totals.misses),
-        joined: since(|totals| totals.joined),
-        errors: since(|totals| totals.errors),
-        refused: since(|totals| totals.refused),
-        local: since(|totals| totals.local),
-        passed: since(|totals| totals.passed),
-        pass_failures: since(|totals| totals.pass_failures),
-        upstream_calls: since(|totals| totals.upstream_calls),
-        weight_spent: since(|totals| totals.weight_spent),
-        weight_asked: since(|totals| totals.weight_asked),
+fn between(before: &Traffic, now: &Traffic) -> Option<Traffic> {
+    let since = |field: fn(&Traffic) -> u64| field(now).saturating_sub(field(before));
+    let traffic = Traffic {
+        requests: since(|traffic| traffic.requests),
+        hits: since(|traffic| traffic.hits),
+        stale: since(|traffic| traffic.stale),
+        last_good: since(|traffic| traffic.last_good),
+        misses: since(|traffic| traffic.misses),
+        joined: since(|traffic| traffic.joined),
+        errors: since(|traffic| traffic.errors),
+        refused: since(|traffic| traffic.refused),
+        local: since(|traffic| traffic.local),
+        passed: since(|traffic| traffic.passed),
+        pass_failures: since(|traffic| traffic.pass_failures),
+        upstream_calls: since(|traffic| traffic.upstream_calls),
+        weight_spent: since(|traffic| traffic.weight_spent),
+        weight_asked: since(|traffic| traffic.weight_asked),
     };
     (traffic.reads() + traffic.refused + traffic.local + traffic.passed > 0).then_some(traffic)
 }
 
 /// `-` where the cache was asked for nothing.
-fn hit_rate(totals: &Totals) -> String {
-    match totals.reads() {
+fn hit_rate(traffic: &Traffic) -> String {
+    match traffic.reads() {
         0 => "-".to_owned(),
-        _ => format!("{:.3}", totals.hit_rate()),
+        _ => format!("{:.3}", traffic.hit_rate()),
     }
 }
 
@@ -85,12 +85,12 @@ mod tests {
 
     #[test]
     fn reads_since_the_last_line_are_logged_and_silence_is_not() {
-        let before = Totals { requests: 9, hits: 4, misses: 2, ..Totals::default() };
-        assert_eq!(traffic(&before, &Totals { requests: 40, ..before }), None, "somebody looked at the metrics");
-        let now = Totals { requests: 21, hits: 10, stale: 1, misses: 3, passed: 2, ..before };
-        let traffic = traffic(&before, &now).expect("traffic");
+        let before = Traffic { requests: 9, hits: 4, misses: 2, ..Traffic::default() };
+        assert_eq!(between(&before, &Traffic { requests: 40, ..before }), None, "somebody looked at the metrics");
+        let now = Traffic { requests: 21, hits: 10, stale: 1, misses: 3, passed: 2, ..before };
+        let traffic = between(&before, &now).expect("traffic");
         assert_eq!((traffic.hits, traffic.misses, traffic.passed, traffic.requests), (6, 1, 2, 12));
         assert_eq!(hit_rate(&traffic), "0.875");
-        assert_eq!(hit_rate(&Totals { passed: 1, ..Totals::default() }), "-");
+        assert_eq!(hit_rate(&Traffic { passed: 1, ..Traffic::default() }), "-");
     }
 }

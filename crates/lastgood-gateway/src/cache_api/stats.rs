@@ -16,7 +16,7 @@ use super::answer::json;
 use super::caller::Caller;
 use crate::app::App;
 use crate::figures::{Lasting, StoreCommands};
-use crate::fleet::{Counts, Fleet, Totals};
+use crate::fleet::{Counts, Fleet, FleetStats};
 
 #[derive(Serialize)]
 struct Status {
@@ -185,8 +185,8 @@ pub(super) async fn stats(State(app): State<Arc<App>>, _: Caller) -> Response {
 /// What was counted so far.
 pub(crate) fn of(app: &App) -> Stats {
     let stats = app.cache.stats();
-    let (nodes, counts) = match app.fleet.as_deref().and_then(Fleet::totals) {
-        Some(totals) => (totals.nodes, Totals::sum(&totals)),
+    let (nodes, counts) = match app.fleet.as_deref().and_then(Fleet::stats) {
+        Some(fleet) => (fleet.nodes, fleet.sum()),
         None => (1, Counts::of_cache(&app.cache)),
     };
     let lasting = app.figures.lifetime.lasting(Counts::of_cache(&app.cache));

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Page;
 use crate::app::App;
 use crate::cache_api::caller::Caller;
-use crate::totals::Totals;
+use crate::traffic::Traffic;
 
 const EVERY: Duration = Duration::from_secs(5);
 /// Five minutes.
@@ -22,7 +22,7 @@ const MOST: usize = 60;
 pub(crate) struct Sample {
     /// In milliseconds since the epoch.
     at: u64,
-    totals: Totals,
+    totals: Traffic,
 }
 
 /// The last samples, oldest first.
@@ -54,7 +54,7 @@ pub(crate) async fn keep(app: Arc<App>, page: Arc<Page>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        page.history.add(Sample { at: app.clock.now().as_millis(), totals: app.totals() });
+        page.history.add(Sample { at: app.clock.now().as_millis(), totals: app.traffic() });
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn only_the_last_minutes_are_kept() {
         let history = History::default();
-        (0..500).for_each(|at| history.add(Sample { at, totals: Totals::default() }));
+        (0..500).for_each(|at| history.add(Sample { at, totals: Traffic::default() }));
         let samples = history.samples();
         assert_eq!((samples.len(), samples.front().map(|first| first.at)), (MOST, Some(500 - MOST as u64)));
     }

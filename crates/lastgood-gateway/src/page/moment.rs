@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::cache_api::stats::{self, Stats};
 use crate::fleet::{Fleet, PeersReport};
 use crate::health::{self, Health};
-use crate::totals::Totals;
+use crate::traffic::Traffic;
 
 #[derive(Serialize)]
 struct Moment {
@@ -26,7 +26,7 @@ struct Moment {
     version: &'static str,
     health: Health,
     stats: Stats,
-    totals: Totals,
+    totals: Traffic,
     streams: Vec<StreamsOfVenue>,
     /// The other gateways on the store; absent where it is not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +80,7 @@ pub(super) fn event(app: &App, page: &Page) -> Bytes {
         version: env!("CARGO_PKG_VERSION"),
         health: health::of(app),
         stats: stats::of(app),
-        totals: app.totals(),
+        totals: app.traffic(),
         streams: Venue::ALL.into_iter().filter_map(|venue| streams(app, venue)).collect(),
         peers: app.fleet.as_deref().map(Fleet::peers),
         not_warmed: app.engine.warmer.why(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use lastgood_gateway::Totals;
+use lastgood_gateway::Traffic;
 use lastgood_settings::REGION_NAMES;
 use lastgood_sim::ClockMode;
 use serde::Deserialize;
@@ -105,11 +105,11 @@ async fn is_served_while_the_exchange_hangs(script: &str) {
     let (exchange, gateway) = still_exchange_and_gateway(&at_once_old).await;
     client(script, "gateway", &exchange, &gateway).await;
     exchange.fault(serde_json::json!({"kind": "hang"}));
-    let Totals { last_good: before, .. } = gateway.totals();
+    let Traffic { last_good: before, .. } = gateway.traffic();
     let report = client(script, "last-good", &exchange, &gateway).await;
     assert!(report.slowest_ms() < PATIENCE_MS, "{report:?}");
     // One question of a client may be answered here (a ping) or cost several answers.
-    let served = gateway.totals().last_good - before;
+    let served = gateway.traffic().last_good - before;
     assert!(served >= report.calls / 2, "{served} last good answers: {report:?}");
 }
 

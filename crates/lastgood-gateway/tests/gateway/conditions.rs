@@ -181,7 +181,7 @@ async fn an_error_is_never_a_hit_and_the_hit_rate_is_the_same_everywhere() {
     for rate in &everywhere {
         assert!((rate.as_f64().unwrap() - 5.0 / 12.0).abs() < 0.001, "{everywhere:?} {stats}");
     }
-    assert!((gateway.totals().hit_rate() - 5.0 / 12.0).abs() < 0.001);
+    assert!((gateway.traffic().hit_rate() - 5.0 / 12.0).abs() < 0.001);
     assert_eq!(stats["last_good"], 3, "{stats}");
     // The log counts by period: its periods together are the same reads.
     let counted = |log: &str, field: &str| -> u64 {

@@ -138,7 +138,7 @@ async fn weight_of(bots: usize) -> u64 {
         futures_util::future::join_all(polls).await;
         gateway.gateway.cache().regions().iter().find(|r| r.name() == "ticker_price").expect("a region").clear().await;
     }
-    gateway.totals().weight_spent
+    gateway.traffic().weight_spent
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lastgood_gateway::Totals;
+use lastgood_gateway::Traffic;
 use lastgood_sim::ClockMode;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -357,7 +357,7 @@ async fn the_fast_path_counts_times_and_logs_as_the_slow_path_does_and_sees_ever
                     for _ in 0..3 {
                         get(&gateway, target, &fields).await;
                     }
-                    let (totals, began, since) = (gateway.totals(), ended(&gateway).await, log.text().len());
+                    let (earlier, began, since) = (gateway.traffic(), ended(&gateway).await, log.text().len());
                     let mut statuses = Vec::new();
                     for _ in 0..5 {
                         let got = ask(&gateway, &format!("GET {target} HTTP/1.1"), &fields, end).await;
@@ -366,16 +366,16 @@ async fn the_fast_path_counts_times_and_logs_as_the_slow_path_does_and_sees_ever
                     }
                     let lines = logged(&log, since);
                     assert_eq!(lines.len(), 5, "{target}: {lines:?}");
-                    let after = gateway.totals();
-                    let counted = |of: fn(&Totals) -> u64| of(&after) - of(&totals);
-                    assert_eq!(counted(|totals| totals.misses + totals.stale + totals.joined), 0);
+                    let after = gateway.traffic();
+                    let counted = |of: fn(&Traffic) -> u64| of(&after) - of(&earlier);
+                    assert_eq!(counted(|of| of.misses + of.stale + of.joined), 0);
                     // One more asked for the metrics.
-                    assert_eq!((counted(|totals| totals.requests), counted(|totals| totals.hits)), (6, 5), "{target}");
+                    assert_eq!((counted(|of| of.requests), counted(|of| of.hits)), (6, 5), "{target}");
                     let mut now = ended(&gateway).await;
                     now.iter_mut().for_each(|(labels, count)| *count -= began.get(labels).copied().unwrap_or_default());
                     now.retain(|_, count| *count > 0);
                     assert_eq!(now.values().sum::<u64>(), 5, "{target}: {now:?}");
-                    ways.push((counted(|totals| totals.weight_asked), now, lines, statuses));
+                    ways.push((counted(|of| of.weight_asked), now, lines, statuses));
                 }
                 assert_eq!(ways[0], ways[1], "{target} {fields:?}");
             }
@@ -420,11 +420,11 @@ async fn both_paths_give_the_same_answer_of_a_declared_route() {
     assert!(hits > 100, "{hits} hits");
     for round in 0..3 {
         get(&gateway, "/v1/stocks/AAPL", &[]).await;
-        let before = gateway.totals();
+        let before = gateway.traffic();
         for end in [SLOWLY, "\r\n", "\r\n"] {
             assert!(ask(&gateway, "GET /v1/stocks/AAPL HTTP/1.1", &[], end).await.is_hit());
         }
-        let after = gateway.totals();
+        let after = gateway.traffic();
         assert_eq!((after.requests - before.requests, after.hits - before.hits), (3, 3));
         let asked = api.asked().len();
         change(&gateway, &json!({"region": "quotes", "hard": round == 0})).await;

@@ -200,8 +200,8 @@ async fn the_log_tells_the_hit_rate_once_for_each_interval_with_traffic() {
     assert_eq!((sum_of(&lines(), "hits"), sum_of(&lines(), "misses")), (asked - 1, 1), "{:?}", lines());
     // Looking at the gateway is no traffic.
     let before = lines().len();
-    let requests = gateway.totals().requests;
-    while gateway.totals().requests < requests + 30 {
+    let requests = gateway.traffic().requests;
+    while gateway.traffic().requests < requests + 30 {
         get(gateway.url("/metrics")).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -29,7 +29,7 @@ const ORDER: [&str; 43] = [
     "metrics",
     "openapi",
     "symbols",
-    "totals",
+    "traffic",
     "values",
     "cache_api",
     "fear_greed",

@@ -140,7 +140,7 @@ async fn connections_that_are_of_use_do_not_give_way() {
         one
     };
     let (first, mut second) = (ask().await, ask().await);
-    let passed = async || gateway.totals().passed == 2;
+    let passed = async || gateway.traffic().passed == 2;
     eventually("both are passed on", passed).await;
     let mut third = Kept::open(&gateway).await;
     let waits = tokio::time::timeout(Duration::from_millis(300), third.is_answered()).await;

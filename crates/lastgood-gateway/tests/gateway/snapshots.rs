@@ -121,7 +121,7 @@ async fn books_stay_within_the_budget_and_then_get_the_last_good_snapshot() {
     }
     assert_eq!(labels.keys().collect::<Vec<_>>(), ["LAST-GOOD", "MISS"], "{labels:?}");
     assert_eq!(exchange.sim.counters().statuses.get(&429), None);
-    assert!(gateway.totals().weight_spent <= 1_200);
+    assert!(gateway.traffic().weight_spent <= 1_200);
     // Other requests are not starved by it.
     let other = get(gateway.url("/api/v3/klines?symbol=ETHUSDT&interval=1h&limit=5")).await;
     assert_eq!((other.status, other.cache()), (200, "MISS"));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lastgood_gateway::{Gateway, Totals};
+use lastgood_gateway::{Gateway, Traffic};
 use lastgood_settings::{ConfigFile, FlagValue, Log, LogFormat, Problems, Settings, Sources, resolve};
 use lastgood_sim::{Fault, Sim, SimConfig};
 pub(crate) use lastgood_testing::eventually;
@@ -192,8 +192,8 @@ impl Running {
         format!("http://{}{target}", self.address)
     }
 
-    pub(crate) fn totals(&self) -> Totals {
-        self.gateway.totals()
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.gateway.traffic()
     }
 
     pub(crate) async fn stop(mut self) {

@@ -145,7 +145,7 @@ async fn watch_it(arguments: &Arguments, gateway: &Gateway, faults: &Faults, see
             },
         }
         let before = snapshot.requests;
-        snapshot.fill(started.elapsed(), &gateway.totals(), seen);
+        snapshot.fill(started.elapsed(), &gateway.traffic(), seen);
         if ended {
             snapshot.median = seen.median().await.or(snapshot.median);
             return;

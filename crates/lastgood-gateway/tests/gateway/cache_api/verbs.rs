@@ -283,7 +283,7 @@ async fn a_gateway_that_is_not_the_one_of_the_configuration_is_never_asked() {
         std::fs::write(desk.path().join("lastgood.toml"), text).unwrap();
     };
     let port = own.address.port();
-    let asked = other.totals().requests;
+    let asked = other.traffic().requests;
     for listen in [format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"), format!("[::ffff:0.0.0.0]:{port}")] {
         write(&listen);
         for arguments in ASKING {
@@ -313,7 +313,7 @@ async fn a_gateway_that_is_not_the_one_of_the_configuration_is_never_asked() {
     write("127.0.0.1:0");
     let output = in_folder(desk.path(), &["stats"], &[]).await;
     assert!(output.status.code() == Some(1) && complaint(&output).contains("--url"), "{}", complaint(&output));
-    assert_eq!(other.totals().requests, asked);
+    assert_eq!(other.traffic().requests, asked);
 }
 
 #[tokio::test]

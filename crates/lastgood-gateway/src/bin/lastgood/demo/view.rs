@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use lastgood_gateway::{DemoFault, Totals};
+use lastgood_gateway::{DemoFault, Traffic};
 use serde::Serialize;
 
 use super::faults::HEALTHY;
@@ -36,21 +36,21 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn fill(&mut self, elapsed: Duration, totals: &Totals, seen: &Seen) {
+    pub(super) fn fill(&mut self, elapsed: Duration, traffic: &Traffic, seen: &Seen) {
         self.seconds = elapsed.as_millis() as f64 / 1000.0;
-        self.requests = totals.requests;
-        self.hits = totals.hits;
-        self.stale = totals.stale;
-        self.last_good = totals.last_good;
-        self.misses = totals.misses;
-        self.joined = totals.joined;
-        self.passed = totals.passed;
-        self.errors = totals.errors;
-        self.upstream_calls = totals.upstream_calls;
-        self.weight_spent = totals.weight_spent;
-        self.weight_saved = totals.weight_asked.saturating_sub(totals.weight_spent);
+        self.requests = traffic.requests;
+        self.hits = traffic.hits;
+        self.stale = traffic.stale;
+        self.last_good = traffic.last_good;
+        self.misses = traffic.misses;
+        self.joined = traffic.joined;
+        self.passed = traffic.passed;
+        self.errors = traffic.errors;
+        self.upstream_calls = traffic.upstream_calls;
+        self.weight_spent = traffic.weight_spent;
+        self.weight_saved = traffic.weight_asked.saturating_sub(traffic.weight_spent);
         self.failures_seen_by_bots = seen.failures();
-        self.hit_rate = totals.hit_rate();
+        self.hit_rate = traffic.hit_rate();
     }
 
     /// For a terminal: a few lines that are drawn over again.

@@ -190,7 +190,7 @@ const ASKED_BY_THE_PAGE: u64 = 12;
 async fn a_page_that_is_open_says_that_the_gateway_is_gone() {
     let exchange = exchange().await;
     let gateway = warm(&exchange, &[]).await;
-    let (address, before) = (gateway.address, gateway.totals().requests);
+    let (address, before) = (gateway.address, gateway.traffic().requests);
     let looks = Looks {
         picture: "failure-gone",
         says: "The gateway does not answer",
@@ -198,7 +198,7 @@ async fn a_page_that_is_open_says_that_the_gateway_is_gone() {
         ..Looks::default()
     };
     let stop = async {
-        while gateway.totals().requests < before + ASKED_BY_THE_PAGE {
+        while gateway.traffic().requests < before + ASKED_BY_THE_PAGE {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         gateway.stop().await;

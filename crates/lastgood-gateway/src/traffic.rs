@@ -1,4 +1,4 @@
-//! What a gateway did since it was built, in one sum.
+//! The traffic of a gateway since it was built, in one sum.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::app::App;
 use crate::fleet::{self, Counts};
 
-/// What a gateway did since it was built.
+/// The traffic of a gateway since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
+pub struct Traffic {
     /// Requests of any path.
     pub requests: u64,
     /// Reads answered fresh from a tier.
@@ -41,10 +41,10 @@ pub struct Totals {
     pub weight_asked: u64,
 }
 
-impl Totals {
+impl Traffic {
     /// The part of the reads that was answered fresh or stale, from 0 to 1; the definition is [`Counts::hit_rate`].
     pub fn hit_rate(&self) -> f64 {
-        let Totals { hits, stale, last_good, errors, .. } = *self;
+        let Traffic { hits, stale, last_good, errors, .. } = *self;
         let misses = self.misses + self.joined;
         Counts { hits, stale, last_good, misses, errors, ..Counts::default() }.hit_rate()
     }
@@ -56,13 +56,13 @@ impl Totals {
 }
 
 impl App {
-    pub(crate) fn totals(&self) -> Totals {
+    pub(crate) fn traffic(&self) -> Traffic {
         let stats = self.cache.stats();
         let joined = stats.iter().filter(|(region, _)| region != fleet::REGION).map(|(_, stats)| stats.joined).sum();
         let counts = Counts::of_cache(&self.cache);
         let standings: Vec<_> = self.engine.upstreams.budgets().map(|(_, budget)| budget.standing()).collect();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Totals {
+        Traffic {
             requests: count(&self.counts.requests),
             hits: counts.hits,
             stale: counts.stale,
