@@ -19,7 +19,7 @@ use crate::problem::{Answered, Refused};
 use crate::query::{Parameters, decoded};
 use crate::response::label::CACHE_STATUS;
 use crate::response::plain;
-use crate::values;
+use crate::stored_value;
 
 const PREFIX: &str = "/v1/bars/";
 const LATEST: &str = "/latest";
@@ -87,7 +87,7 @@ pub(crate) async fn latest(State(app): State<Arc<App>>, uri: Uri, headers: Heade
 
 async fn respond(body: Bytes, kept: &KeptBars, headers: &HeaderMap) -> Response {
     let part = Value::new(body).with_meta(JSON);
-    let mut response = values::respond_part(&part, kept.answer(), headers).await;
+    let mut response = stored_value::respond_part(&part, kept.answer(), headers).await;
     // No exchange answered this.
     if let Some(status) = response.headers().get(CACHE_STATUS).and_then(|status| status.to_str().ok())
         && let Ok(status) = HeaderValue::try_from(format!("{status}; source=application"))
@@ -99,22 +99,22 @@ async fn respond(body: Bytes, kept: &KeptBars, headers: &HeaderMap) -> Response 
 
 fn absent(series: &BarSeries) -> Response {
     let detail = format!("No application has put bars of {} {}.", series.name(), series.interval());
-    values::absent(problem::problem(StatusCode::NOT_FOUND, &detail))
+    stored_value::absent(problem::problem(StatusCode::NOT_FOUND, &detail))
 }
 
 fn unknown(series: &BarSeries, why: &StoreError) -> Response {
-    values::unknown(&format!("a series of bars of {} {}", series.name(), series.interval()), why)
+    stored_value::unknown(&format!("a series of bars of {} {}", series.name(), series.interval()), why)
 }
 
 pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answered {
-    values::admit(&app, request.headers())?;
+    stored_value::admit(&app, request.headers())?;
     let series = series_of(request.uri())?;
     let parameters = Parameters::read(request.uri().query(), &["fresh_for"])?;
     let fresh_for = parameters.duration("fresh_for", Duration::from_millis(1), LONGEST_FRESHNESS)?;
-    let body = values::body(&app, request).await?;
+    let body = stored_value::body(&app, request).await?;
     let checked = check(&app, &series, body).await?.map_err(|why| not_bars(&why))?;
     if !app.cache.is_enabled() {
-        return Ok(values::passed());
+        return Ok(stored_value::passed());
     }
     let set = app.engine.bars.put(&series, checked, fresh_for).await;
     let refusal = |(index, fault): &(usize, BarFault)| json!({ "index": index, "reason": fault.to_string() });
@@ -127,7 +127,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
     let report = json!({ "stored": set.stored, "refused": refused, "dropped": set.dropped });
     let done = plain(StatusCode::OK, HeaderValue::from_static(JSON), report.to_string().into());
     let unconfirmed = app.engine.bars.confirmed(&series, CONFIRM_WITHIN).await;
-    Ok(values::unless_pending(done, report, Pending::among(&app, unconfirmed, None, "")))
+    Ok(stored_value::unless_pending(done, report, Pending::among(&app, unconfirmed, None, "")))
 }
 
 /// Checks the bars of a body. Much text is read where it keeps no other request waiting.
@@ -149,7 +149,7 @@ fn not_bars(why: &NotBars) -> Refused {
 }
 
 pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
-    values::admit(&app, &headers)?;
+    stored_value::admit(&app, &headers)?;
     let series = series_of(&uri)?;
     Parameters::read_none(uri.query())?;
     let unreached = match app.engine.bars.invalidate(&series).await {
@@ -158,6 +158,6 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         WasThere::Unknown(why) => Some(why),
     };
     let unconfirmed = app.engine.bars.confirmed(&series, CONFIRM_WITHIN).await;
-    let pending = Pending::among(&app, unconfirmed, unreached, values::IF_IT_IS_THERE);
-    Ok(values::unless_pending(values::gone(), json!({}), pending))
+    let pending = Pending::among(&app, unconfirmed, unreached, stored_value::IF_IT_IS_THERE);
+    Ok(stored_value::unless_pending(stored_value::gone(), json!({}), pending))
 }

@@ -14,7 +14,7 @@ use crate::problem;
 use crate::problem::{Answered, Refused};
 use crate::query::{Parameters, fields};
 use crate::response::label::label_failure;
-use crate::values::{self, Kept};
+use crate::stored_value::{self, Kept};
 
 /// `/v1/fear-greed`: the newest readings, one unless the query says how many. None is all, as the index has it.
 pub(crate) async fn fear_greed(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answered {
@@ -41,7 +41,7 @@ async fn answer(app: &App, query: String, form: Form, headers: &HeaderMap) -> An
     match app.places.answer(index.region(), &index.key(&query), index.answer(&query, form)).await {
         Ok(answer) => {
             let outcome = answer.outcome();
-            Ok(values::respond(&Kept { answer, outcome }, headers).await)
+            Ok(stored_value::respond(&Kept { answer, outcome }, headers).await)
         }
         Err(error) => Ok(fail(&error)),
     }

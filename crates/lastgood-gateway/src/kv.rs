@@ -17,7 +17,7 @@ use crate::problem::{Answered, Refused};
 use crate::query::{Parameters, decoded};
 use crate::response::etag::{Comparison, EntityTag};
 use crate::response::payload::Reply;
-use crate::values::{self, BYTES, Kept};
+use crate::stored_value::{self, BYTES, Kept};
 
 const PREFIX: &str = "/v1/kv/";
 const LONGEST_KEY: usize = 512;
@@ -47,7 +47,7 @@ impl Place<'_> {
     }
 
     async fn kept(&self) -> Result<Option<Kept>, StoreError> {
-        values::kept(self.region, &self.key).await
+        stored_value::kept(self.region, &self.key).await
     }
 
     /// Its name among the values of all regions.
@@ -61,7 +61,7 @@ impl Place<'_> {
 
     fn absent(&self) -> Response {
         let detail = format!("The region {} holds nothing under {:?}.", self.region.name(), self.shown());
-        values::absent(problem::problem(StatusCode::NOT_FOUND, &detail))
+        stored_value::absent(problem::problem(StatusCode::NOT_FOUND, &detail))
     }
 }
 
@@ -84,12 +84,12 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
     let place = Place::of(&app, &uri)?;
     Parameters::read_none(uri.query())?;
     let kept = place.kept().await;
-    values::count(place.region, kept.as_ref().ok().and_then(Option::as_ref));
+    stored_value::count(place.region, kept.as_ref().ok().and_then(Option::as_ref));
     match kept {
-        Ok(Some(kept)) => Ok(values::respond(&kept, &headers).await),
+        Ok(Some(kept)) => Ok(stored_value::respond(&kept, &headers).await),
         Err(why) => {
             let what = format!("a value of the region {} under {:?}", place.region.name(), place.shown());
-            Ok(values::unknown(&what, &why))
+            Ok(stored_value::unknown(&what, &why))
         }
         Ok(None) => Ok(place.absent()),
     }
@@ -104,27 +104,27 @@ pub(crate) fn fresh<B>(app: &App, request: &Request<B>) -> Option<Reply> {
         return None;
     }
     let place = Place::of(app, uri).ok()?;
-    let kept = values::fresh_in_memory(place.region, &place.key).filter(|_| place.region.is_enabled())?;
-    let reply = values::respond_at_once(&kept, request.headers())?;
-    values::count(place.region, Some(&kept));
+    let kept = stored_value::fresh_in_memory(place.region, &place.key).filter(|_| place.region.is_enabled())?;
+    let reply = stored_value::respond_at_once(&kept, request.headers())?;
+    stored_value::count(place.region, Some(&kept));
     Some(reply)
 }
 
 pub(crate) async fn put(State(app): State<Arc<App>>, request: extract::Request) -> Answered {
-    values::admit(&app, request.headers())?;
+    stored_value::admit(&app, request.headers())?;
     let uri = request.uri().clone();
     let place = Place::of(&app, &uri)?;
     let mut loaded = Parameters::read(uri.query(), &["fresh_for", "ttl", "tags"])?.to_keep()?;
     let content_type = content_type(request.headers())?;
     let conditions = request.headers().clone();
-    let body = values::body(&app, request).await?;
-    let is_storable = values::check_room(&app, &body)?;
+    let body = stored_value::body(&app, request).await?;
+    let is_storable = stored_value::check_room(&app, &body)?;
     let etag = EntityTag::of_value(&content_type, &body);
     loaded.value.meta = content_type.to_str().ok().map(Into::into);
     loaded.value.body = body;
     if !app.cache.is_enabled() {
         check(&conditions, None)?;
-        return Ok(values::passed());
+        return Ok(stored_value::passed());
     }
     let held = app.changing.lock(&place.name()).await;
     let was_there = if is_conditional(&conditions) {
@@ -139,10 +139,10 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: extract::Request) 
         was_there
     };
     drop(held);
-    let stored = values::stored(was_there, &etag);
+    let stored = stored_value::stored(was_there, &etag);
     match is_storable {
-        true => Ok(values::confirmed(&app, place.region, &place.key, None, stored).await),
-        false => Ok(values::in_memory_alone(stored)),
+        true => Ok(stored_value::confirmed(&app, place.region, &place.key, None, stored).await),
+        false => Ok(stored_value::in_memory_alone(stored)),
     }
 }
 
@@ -161,7 +161,7 @@ fn outcome(conditions: &HeaderMap, changed: Result<Conditional, StoreError>) -> 
         Ok(Conditional::Unmet(there)) => Err(check(conditions, there.as_ref()).err().unwrap_or_else(|| {
             Refused::new(StatusCode::PRECONDITION_FAILED, "The condition did not hold when it was looked at.")
         })),
-        Err(why) => Err(values::undecided(&why)),
+        Err(why) => Err(stored_value::undecided(&why)),
     }
 }
 
@@ -175,7 +175,7 @@ fn too_large_for_a_condition(app: &App) -> Refused {
 }
 
 pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
-    values::admit(&app, &headers)?;
+    stored_value::admit(&app, &headers)?;
     let place = Place::of(&app, &uri)?;
     Parameters::read_none(uri.query())?;
     let is_enabled = app.cache.is_enabled();
@@ -199,12 +199,12 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     if !was_there && unreached.is_none() {
         return Ok(place.absent());
     }
-    Ok(values::confirmed(&app, place.region, &place.key, unreached, values::gone()).await)
+    Ok(stored_value::confirmed(&app, place.region, &place.key, unreached, stored_value::gone()).await)
 }
 
 /// Whether the conditions of a write hold (RFC 9110, 13.1).
 fn check(asked: &HeaderMap, there: Option<&Answer>) -> Result<(), Refused> {
-    let prepared = there.map(values::prepared);
+    let prepared = there.map(stored_value::prepared);
     let etag = prepared.as_ref().and_then(|prepared| prepared.etag.as_ref());
     let is_named = |header, comparison| etag.is_some_and(|etag| etag.is_named(asked, header, comparison));
     let failed = |detail: &str| Err(Refused::new(StatusCode::PRECONDITION_FAILED, detail));
@@ -222,7 +222,7 @@ fn check(asked: &HeaderMap, there: Option<&Answer>) -> Result<(), Refused> {
 
 fn content_type(headers: &HeaderMap) -> Result<HeaderValue, Refused> {
     let Some(given) = headers.get(CONTENT_TYPE) else { return Ok(BYTES) };
-    let sound = |text: &&str| text.len() <= LONGEST_TYPE && values::is_media_type(text);
+    let sound = |text: &&str| text.len() <= LONGEST_TYPE && stored_value::is_media_type(text);
     match given.to_str().ok().filter(sound) {
         Some(_) => Ok(given.clone()),
         None => {

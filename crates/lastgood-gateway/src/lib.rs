@@ -47,6 +47,7 @@ mod router;
 mod routes;
 mod server;
 mod stats_log;
+mod stored_value;
 mod symbols;
 #[cfg(feature = "testing")]
 pub mod testing {
@@ -56,7 +57,6 @@ pub mod testing {
 }
 mod traffic;
 mod user_keys;
-mod values;
 
 pub use self::gateway::{BuildError, Gateway, open_embedded, open_store};
 pub use self::handles::raise_open_files;

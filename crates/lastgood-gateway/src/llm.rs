@@ -23,7 +23,7 @@ use crate::problem;
 use crate::problem::{Answered, Refused};
 use crate::query::{Parameters, decoded};
 use crate::response::etag::EntityTag;
-use crate::values::{self, Kept};
+use crate::stored_value::{self, Kept};
 
 mod watch;
 
@@ -153,10 +153,10 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
     let kind = kind_of(request.uri())?;
     let wish = Wish::read(&app, request.uri().query())?;
     if wish.claim.is_some() {
-        values::admit(&app, request.headers())?;
+        stored_value::admit(&app, request.headers())?;
     }
     let headers = request.headers().clone();
-    let body = values::body(&app, request).await?;
+    let body = stored_value::body(&app, request).await?;
     let key = keyed(kind.clone(), body, question).await?;
     let (region, deadline) = (app.region(RegionName::Llm), Instant::now() + wish.wait);
     Ok(Search { app: &app, region, kind, key, wish, headers, deadline }.answer().await)
@@ -185,7 +185,7 @@ enum Wait {
 impl Search<'_> {
     async fn answer(&self) -> Response {
         loop {
-            let looked = values::kept(self.region, &self.key).await;
+            let looked = stored_value::kept(self.region, &self.key).await;
             let is_known = looked.is_ok();
             let absent = |token, busy| self.absent(is_known, token, busy);
             if let Some(kept) = looked.ok().flatten().filter(|kept| kept.is_fresh() || self.wish.last_good) {
@@ -207,7 +207,7 @@ impl Search<'_> {
             match self.wait(outcome, until).await {
                 Wait::Brought(Brought { value, fresh_for }) => {
                     self.region.composite().count(lastgood::Outcome::Joined);
-                    return values::respond_joined(&value, fresh_for, &self.headers).await;
+                    return stored_value::respond_joined(&value, fresh_for, &self.headers).await;
                 }
                 Wait::ClaimEnded => {}
                 Wait::TooLong => return absent(None, Some(until)),
@@ -219,8 +219,8 @@ impl Search<'_> {
     /// with that.
     async fn stored_meanwhile(&self) -> Option<Kept> {
         match self.app.claims.are_shared() {
-            true => values::kept(self.region, &self.key).await.ok().flatten().filter(Kept::is_fresh),
-            false => values::fresh_in_memory(self.region, &self.key),
+            true => stored_value::kept(self.region, &self.key).await.ok().flatten().filter(Kept::is_fresh),
+            false => stored_value::fresh_in_memory(self.region, &self.key),
         }
     }
 
@@ -249,14 +249,14 @@ impl Search<'_> {
     fn absent(&self, is_known: bool, token: Option<&str>, busy: Option<Instant>) -> Response {
         match is_known {
             true => absent(self.region, token, busy),
-            false => values::unasked(unknown(self.region, token, busy)),
+            false => stored_value::unasked(unknown(self.region, token, busy)),
         }
     }
 }
 
 async fn found(region: &Region, kept: &Kept, headers: &HeaderMap) -> Response {
-    values::count(region, Some(kept));
-    values::respond(kept, headers).await
+    stored_value::count(region, Some(kept));
+    stored_value::respond(kept, headers).await
 }
 
 /// There is no analysis. `token` is the caller's claim; `busy` is until when at most another computes it.
@@ -268,7 +268,7 @@ fn absent(region: &Region, token: Option<&str>, busy: Option<Instant>) -> Respon
         (None, Some(_)) => "No analysis of this input is kept; another caller is computing it. Ask again.",
         (None, None) => "No analysis of this input is kept. Compute it and PUT it here.",
     };
-    values::absent(missing(region, detail, token, busy))
+    stored_value::absent(missing(region, detail, token, busy))
 }
 
 /// The same where the store, which would have to say so, does not. To the application it is a miss.
@@ -287,7 +287,7 @@ fn unknown(region: &Region, token: Option<&str>, busy: Option<Instant>) -> Respo
 }
 
 fn missing(region: &Region, detail: &str, token: Option<&str>, busy: Option<Instant>) -> Response {
-    values::count(region, None);
+    stored_value::count(region, None);
     let mut response = problem::extended(StatusCode::NOT_FOUND, detail, &[("claim", token.into())]);
     let headers = response.headers_mut();
     if let Some(token) = token.and_then(|token| HeaderValue::from_str(token).ok()) {
@@ -301,20 +301,20 @@ fn missing(region: &Region, detail: &str, token: Option<&str>, busy: Option<Inst
 }
 
 pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answered {
-    values::admit(&app, request.headers())?;
+    stored_value::admit(&app, request.headers())?;
     let kind = kind_of(request.uri())?;
     let parameters = Parameters::read(request.uri().query(), &["fresh_for", "ttl", "tags", "claim"])?;
     let mut loaded = parameters.to_keep()?;
     // A claim that ran out is no reason to throw away what was computed; only what can be none is refused.
     claim_of(&parameters)?;
-    let body = values::body(&app, request).await?;
+    let body = stored_value::body(&app, request).await?;
     let (key, bytes) = keyed(kind, body, analysis).await?;
     if !app.cache.is_enabled() {
-        return Ok(values::passed());
+        return Ok(stored_value::passed());
     }
-    let is_storable = values::check_room(&app, &bytes)?;
+    let is_storable = stored_value::check_room(&app, &bytes)?;
     let region = app.region(RegionName::Llm);
-    let was_there = values::kept(region, &key).await.is_ok_and(|kept| kept.is_some());
+    let was_there = stored_value::kept(region, &key).await.is_ok_and(|kept| kept.is_some());
     let etag = EntityTag::of_value(&HeaderValue::from_static(JSON), &bytes);
     loaded.value = lastgood::Value::new(bytes).with_meta(JSON);
     let fresh_for = loaded.fresh_for.unwrap_or(region.policy().fresh_for);
@@ -322,10 +322,10 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
     let brought = Brought { value: loaded.value.clone(), fresh_for };
     region.put(&key, loaded).await;
     app.claims.fulfil(&key, brought);
-    let stored = values::stored(was_there, &etag);
+    let stored = stored_value::stored(was_there, &etag);
     let stored = match is_storable {
-        true => values::confirmed(&app, region, &key, None, stored).await,
-        false => values::in_memory_alone(stored),
+        true => stored_value::confirmed(&app, region, &key, None, stored).await,
+        false => stored_value::in_memory_alone(stored),
     };
     // Not before the store has the analysis: the next to claim it must find it.
     app.claims.release(&key).await;
@@ -333,14 +333,14 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
 }
 
 pub(crate) async fn give_up(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
-    values::admit(&app, &headers)?;
+    stored_value::admit(&app, &headers)?;
     let kind = kind_of(&uri)?;
     let parameters = Parameters::read(uri.query(), &["claim"])?;
     let Some(token) = claim_of(&parameters)? else {
         return Err(Refused::parameter(StatusCode::BAD_REQUEST, "claim", "", TOKEN));
     };
     match app.claims.give_up(&kind, token).await {
-        Ok(true) => Ok(values::gone()),
+        Ok(true) => Ok(stored_value::gone()),
         Ok(false) => Err(Refused::new(StatusCode::NOT_FOUND, "This claim is not held, or not any more.")),
         Err(why) => Err(claim_unknown(&why)),
     }
@@ -350,9 +350,9 @@ fn claim_unknown(why: &StoreError) -> Refused {
     let detail = format!(
         "Whether this claim is held is not known now: this gateway does not know it, and the store, where another may have \
          taken it, did not answer: {}.",
-        values::reason(why)
+        stored_value::reason(why)
     );
-    values::ask_again(&detail, "Ask again once the store is back, or leave it: the claim runs out by itself.").into()
+    stored_value::ask_again(&detail, "Ask again once the store is back, or leave it: the claim runs out by itself.").into()
 }
 
 const TOKEN: &str = "the token from X-Claim";

@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::fleet;
 use crate::pending::Pending;
 use crate::problem::{self, Answered, Refused};
-use crate::values::{ask_again, reason};
+use crate::stored_value::{ask_again, reason};
 
 /// Keys of candles that are looked at for one symbol; whatever is beyond is invalidated one by one.
 const MOST_KEYS: usize = 100_000;

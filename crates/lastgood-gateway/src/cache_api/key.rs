@@ -18,7 +18,7 @@ use crate::response::NO_PAGE;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
 use crate::response::label::Label;
-use crate::values::{BYTES, ask_again, is_media_type, reason, unasked};
+use crate::stored_value::{BYTES, ask_again, is_media_type, reason, unasked};
 
 const PREFIX: &str = "/api/cache/key/";
 

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::app::App;
 use crate::claims::{Brought, Watched};
-use crate::values;
+use crate::stored_value;
 
 /// How often the store is asked whether a claim is still held, for all who wait for it here together.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -25,8 +25,8 @@ pub(super) async fn until_it_ends(app: Weak<App>, key: String, watch: u64) {
             Watched::Held => {}
             Watched::ByNobody => return,
             Watched::Ended(token) => {
-                let kept = values::kept(app.region(RegionName::Llm), &key).await;
-                match kept.ok().flatten().filter(values::Kept::is_fresh) {
+                let kept = stored_value::kept(app.region(RegionName::Llm), &key).await;
+                match kept.ok().flatten().filter(stored_value::Kept::is_fresh) {
                     Some(kept) => {
                         let answer = &kept.answer;
                         let value = Value { body: answer.body().clone(), meta: answer.meta().map(Into::into) };

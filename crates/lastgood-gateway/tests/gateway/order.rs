@@ -30,7 +30,7 @@ const ORDER: [&str; 43] = [
     "openapi",
     "symbols",
     "traffic",
-    "values",
+    "stored_value",
     "cache_api",
     "fear_greed",
     "kv",

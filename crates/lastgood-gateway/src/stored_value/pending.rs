@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::pending::{CONFIRM_WITHIN, Pending};
 use crate::problem::Refused;
 use crate::response::plain;
-use crate::values::ask_again;
+use crate::stored_value::ask_again;
 
 /// The note about a removal where the store could not say whether it holds the value.
 pub(crate) const IF_IT_IS_THERE: &str = "If the store holds it, it is removed there then.";

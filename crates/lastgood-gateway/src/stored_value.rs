@@ -1,20 +1,17 @@
-//! What the paths for values of applications share: who may write, what a query may say, how a value is found and served.
+//! What the paths for values of applications (`kv`, `llm`, `bars`) share: how a stored value is found and served, and by
+//! `request.rs` who may store one, and what a request may say of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, ETAG, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood::store::StoreError;
-use lastgood::{Answer, Freshness, Loaded, Outcome, Reason, Region, Tier, Value};
+use lastgood::{Answer, Freshness, Outcome, Reason, Region, Tier, Value};
 
-use crate::app::App;
-use crate::body;
-use crate::problem::{self, Refused};
-use crate::query::Parameters;
+use crate::problem;
 use crate::response::NO_PAGE;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
@@ -23,66 +20,12 @@ use crate::response::payload::Reply;
 use crate::response::prepared::Prepared;
 
 mod pending;
+mod request;
 
 pub(crate) use self::pending::{IF_IT_IS_THERE, confirmed, reason, undecided, unless_pending};
+pub(crate) use self::request::{admit, body, check_room, is_media_type};
 
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
-const MOST_TAGS: usize = 16;
-const LONGEST_TAG: usize = 256;
-/// Bounds of `fresh_for` and `ttl`.
-const SHORTEST_LIFE: Duration = Duration::from_millis(1);
-const LONGEST_LIFE: Duration = Duration::from_secs(365 * 86_400);
-
-/// Lets in clients that may change values.
-pub(crate) fn admit(app: &App, headers: &HeaderMap) -> Result<(), Refused> {
-    app.admin.admit(headers).map_err(Refused::from)
-}
-
-impl Parameters {
-    /// A value without its bytes: its own freshness, its end and its tags.
-    pub(crate) fn to_keep(&self) -> Result<Loaded, Refused> {
-        let fresh_for = self.duration("fresh_for", SHORTEST_LIFE, LONGEST_LIFE)?;
-        let ttl = self.duration("ttl", SHORTEST_LIFE, LONGEST_LIFE)?;
-        let text = self.get("tags").unwrap_or_default();
-        let tags: Vec<String> =
-            text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
-        let sound = |tag: &String| tag.len() <= LONGEST_TAG && !tag.chars().any(char::is_control);
-        if tags.len() > MOST_TAGS || !tags.iter().all(sound) {
-            let allowed =
-                format!("at most {MOST_TAGS} tags of 1 to {LONGEST_TAG} bytes without control characters, with commas");
-            return Err(Refused::parameter(StatusCode::BAD_REQUEST, "tags", text, allowed));
-        }
-        Ok(Loaded { fresh_for, ttl, tags, ..Loaded::default() })
-    }
-}
-
-/// Refuses a value that could not be read again: memory has no room for it, whatever else is in it, and the store alone
-/// does not give values of that size within its budget. Says whether the store will have it too; `true` without one.
-pub(crate) fn check_room(app: &App, body: &Bytes) -> Result<bool, Refused> {
-    let (size, largest) = (body.len() as u64, app.cache.largest());
-    if size > largest.in_memory {
-        let detail = format!(
-            "The value of {size} bytes cannot be kept: memory.limit has room for values of at most {} bytes. Raise \
-             memory.limit, or split the value.",
-            largest.in_memory
-        );
-        return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &detail));
-    }
-    Ok(largest.in_store.is_none_or(|largest| size <= largest))
-}
-
-/// Adds to the answer to a stored value that memory alone has it: the store takes none so large, and a restart forgets it.
-pub(crate) fn in_memory_alone(mut response: Response) -> Response {
-    let status = HeaderValue::from_static("lastgood; stored; detail=memory-only");
-    response.headers_mut().insert(CACHE_STATUS, status);
-    response
-}
-
-/// The body of a request, within the limits of size and time.
-pub(crate) async fn body(app: &App, request: Request) -> Result<Bytes, Refused> {
-    let read = body::read(app, request, app.limits.max_body_bytes, "limits.max_body_bytes").await;
-    read.map_err(|(status, detail)| Refused::new(status, &detail))
-}
 
 /// A value that is kept, and how good it is.
 pub(crate) struct Kept {
@@ -133,15 +76,6 @@ pub(crate) fn count(region: &Region, kept: Option<&Kept>) {
     region.composite().count(kept.map_or(Outcome::Miss, |kept| kept.outcome));
 }
 
-/// Whether a text is a media type, with or without parameters.
-pub(crate) fn is_media_type(text: &str) -> bool {
-    let is_token = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
-    };
-    let essence = text.split(';').next().unwrap_or_default();
-    essence.trim().split_once('/').is_some_and(|(kind, of)| is_token(kind) && is_token(of))
-}
-
 /// A value that is kept, or 304 when the client has it.
 pub(crate) async fn respond(kept: &Kept, asked: &HeaderMap) -> Response {
     let label = Label::from(&kept.answer).of(kept.outcome);
@@ -180,6 +114,13 @@ pub(crate) fn stored(was_there: bool, etag: &EntityTag) -> Response {
     let mut response = Response::new(axum::body::Body::empty());
     *response.status_mut() = if was_there { StatusCode::NO_CONTENT } else { StatusCode::CREATED };
     response.headers_mut().insert(ETAG, etag.header(false));
+    response
+}
+
+/// Adds to the answer to a stored value that memory alone has it: the store takes none so large, and a restart forgets it.
+pub(crate) fn in_memory_alone(mut response: Response) -> Response {
+    let status = HeaderValue::from_static("lastgood; stored; detail=memory-only");
+    response.headers_mut().insert(CACHE_STATUS, status);
     response
 }
 
