@@ -66,7 +66,7 @@ fn conditions(app: &App) -> Vec<Named> {
         if !venue.hosts.is_empty() {
             add(&venue.condition);
         }
-        venue.hosts.iter().for_each(|base| add(&base.condition));
+        venue.hosts.iter().for_each(|host| add(&host.condition));
     }
     app.engine.fear_greed.iter().map(FearGreed::condition).for_each(&mut add);
     app.declared.conditions().iter().for_each(|condition| add(condition));
@@ -87,7 +87,7 @@ impl Diagnosis {
         );
         for venue in Venue::ALL {
             let upstream = app.engine.upstreams.venue(venue);
-            let none_left = !upstream.hosts.is_empty() && !upstream.hosts.iter().any(|base| base.health.is_healthy());
+            let none_left = !upstream.hosts.is_empty() && !upstream.hosts.iter().any(|host| host.health.is_healthy());
             match upstream.condition.report() {
                 Report { state: State::Failing, reason, .. } => {
                     reasons.push(format!("exchange {venue}: {}", reason.unwrap_or_default()));

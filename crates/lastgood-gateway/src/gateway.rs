@@ -323,13 +323,13 @@ fn on_testnet(settings: &Settings) -> Settings {
     settings
 }
 
-/// The venues with streams, and their bases. Screens have no need of them.
+/// The venues with streams, and their hosts. Screens have no need of them.
 fn streamed(settings: &Settings) -> Vec<(Venue, Vec<BaseUrl>)> {
     let binance = &settings.binance;
     let venues = [(Venue::Spot, &binance.ws_url), (Venue::UsdM, &binance.futures_ws_url)];
     let wanted = settings.preset == Preset::Trading;
-    let with_bases = venues.into_iter().filter(|(_, bases)| wanted && !bases.is_empty());
-    with_bases.map(|(venue, bases)| (venue, bases.clone())).collect()
+    let with_hosts = venues.into_iter().filter(|(_, hosts)| wanted && !hosts.is_empty());
+    with_hosts.map(|(venue, hosts)| (venue, hosts.clone())).collect()
 }
 
 /// Whether a file of the data directory is the gateway's.

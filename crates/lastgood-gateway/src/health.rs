@@ -128,13 +128,14 @@ struct UpstreamHealth {
     #[serde(flatten)]
     condition: Condition,
     /// In the order they are preferred.
-    bases: Vec<BaseHealth>,
-    /// One, but where testnets are among the bases or are asked with the user's own key.
+    #[serde(rename = "bases")]
+    hosts: Vec<HostHealth>,
+    /// One, but where testnets are among the hosts or are asked with the user's own key.
     budgets: Vec<BudgetHealth>,
 }
 
 #[derive(Serialize)]
-struct BaseHealth {
+struct HostHealth {
     host: String,
     /// `unknown` (never asked), `healthy` or `unhealthy`.
     state: &'static str,
@@ -269,7 +270,7 @@ pub(crate) fn of(app: &App) -> Health {
             counts,
         },
         breaker: breaker.map_or("none", BreakerState::as_str),
-        upstreams: with_bases(app).map(|venue| upstream_health(app, venue)).collect(),
+        upstreams: with_hosts(app).map(|venue| upstream_health(app, venue)).collect(),
         sources: sources.map(|named| SourceHealth { name: named.name, condition: named.report.into() }).collect(),
         last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
         exchange_clock_offset_ms: app.engine.upstreams.clock_skew.millis(),
@@ -281,7 +282,7 @@ pub(crate) fn of(app: &App) -> Health {
 }
 
 /// The markets that are asked anywhere.
-fn with_bases(app: &App) -> impl Iterator<Item = Venue> {
+fn with_hosts(app: &App) -> impl Iterator<Item = Venue> {
     Venue::ALL.into_iter().filter(|venue| !app.engine.upstreams.venue(*venue).hosts.is_empty())
 }
 
@@ -308,9 +309,9 @@ fn of_host(state: condition::State) -> &'static str {
 
 fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
     let upstream = app.engine.upstreams.venue(venue);
-    let base = |base: &Host| {
-        let report = base.condition.report();
-        BaseHealth { host: base.url.host().to_owned(), state: of_host(report.state), since: report.into() }
+    let health = |host: &Host| {
+        let report = host.condition.report();
+        HostHealth { host: host.url.host().to_owned(), state: of_host(report.state), since: report.into() }
     };
     let bucket = |standing: &BucketStanding| BucketHealth {
         bucket: standing.bucket.as_str(),
@@ -332,7 +333,7 @@ fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
     UpstreamHealth {
         venue: venue.as_str(),
         condition: upstream.condition.report().into(),
-        bases: upstream.hosts.iter().map(base).collect(),
+        hosts: upstream.hosts.iter().map(health).collect(),
         budgets: app.engine.budgets().into_iter().filter(|(of, _)| *of == venue).map(|(_, of)| budget(of)).collect(),
     }
 }

@@ -170,8 +170,8 @@ impl Engine {
         if let Some(share) = &self.budget_share {
             self.behind.spawn(Arc::clone(share).keep());
         }
-        for (venue, bases) in streamed {
-            self.behind.spawn(streams::keep(Arc::clone(&self.streams), venue, bases));
+        for (venue, hosts) in streamed {
+            self.behind.spawn(streams::keep(Arc::clone(&self.streams), venue, hosts));
         }
         self.behind.spawn(warm::keep(Arc::clone(&self.warmer), rounds));
         self

@@ -76,7 +76,7 @@ pub fn ticker_stream(request: &UpstreamRequest) -> Option<String> {
     (request.endpoint.recipe == Recipe::Ticker && !request.micros).then(|| format!("{}@{kind}", symbol.to_lowercase()))
 }
 
-/// The path below a stream base that delivers the streams which this crate names.
+/// The path below a host of streams that delivers the streams which this crate names.
 ///
 /// Futures streams are routed: candles and tickers come under `/market` only, and another path stays silent.
 pub fn stream_path(venue: Venue) -> &'static str {

@@ -1,6 +1,6 @@
 //! Streams: entries in use are kept fresh by the exchange's own pushes, at no request weight.
 //!
-//! Each venue with a stream base has one task. It subscribes to what was asked for lately, hands what comes to the
+//! Each venue with a host of streams has one task. It subscribes to what was asked for lately, hands what comes to the
 //! cache, and lets go of what no reader asks for any more. Streams are an addition: whatever becomes of them, readers load
 //! stale entries, as without them.
 
@@ -121,7 +121,7 @@ type Wanted = BTreeMap<String, Target>;
 
 /// The entries in use that can be streamed, and how that goes.
 pub struct Streams {
-    /// Venues with a stream base, by [`Venue`].
+    /// Venues with a host of streams, by [`Venue`].
     enabled: [bool; 3],
     tickers: Mutex<HashMap<String, (Arc<UpstreamRequest>, Timestamp)>>,
     counters: [Counters; 3],

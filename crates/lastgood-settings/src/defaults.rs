@@ -46,7 +46,7 @@ impl Default for Settings {
             preset: Preset::Trading,
             namespace: "lastgood".to_owned(),
             enabled: true,
-            fear_greed: FearGreed { url: base(FEAR_GREED).pop() },
+            fear_greed: FearGreed { url: base_urls(FEAR_GREED).pop() },
             proxy: ProxySetting::default(),
             admin: Admin { token: None },
             master_key: None,
@@ -89,13 +89,13 @@ fn binance(exchange: Options) -> Binance {
         coin_url: exchange.coin,
         options_url: Vec::new(),
         portfolio_url: Vec::new(),
-        testnet_spot_url: base(SPOT_TESTNET),
-        testnet_futures_url: base(FUTURES_TESTNET),
+        testnet_spot_url: base_urls(SPOT_TESTNET),
+        testnet_futures_url: base_urls(FUTURES_TESTNET),
         ws_url: Vec::new(),
         futures_ws_url: Vec::new(),
     }
 }
 
-fn base(url: &str) -> Vec<BaseUrl> {
+fn base_urls(url: &str) -> Vec<BaseUrl> {
     BaseUrl::parse(url).into_iter().collect()
 }

@@ -81,7 +81,7 @@ pub struct Settings {
     pub declared: Declared,
 }
 
-/// The bases of the exchange, each list in the order to be tried.
+/// The hosts of the exchange, each list in the order to be tried.
 #[derive(Debug, Clone)]
 pub struct Binance {
     /// Off: a gateway without an exchange. All the lists below are empty then.

@@ -45,8 +45,8 @@ pub(crate) fn bytes(bytes: &u64) -> String {
     size::format(*bytes)
 }
 
-pub(crate) fn bases(bases: &[BaseUrl]) -> String {
-    bases.iter().map(BaseUrl::as_str).collect::<Vec<_>>().join(",")
+pub(crate) fn hosts(hosts: &[BaseUrl]) -> String {
+    hosts.iter().map(BaseUrl::as_str).collect::<Vec<_>>().join(",")
 }
 
 pub(crate) fn words(words: &[String]) -> String {

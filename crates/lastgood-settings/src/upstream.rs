@@ -1,4 +1,4 @@
-//! The base of an upstream: the only way a host gets to be asked.
+//! The base URL of an upstream: the only way a host gets to be asked.
 
 use lastgood_market::upstream::BaseUrl;
 use url::Url;
@@ -36,48 +36,48 @@ pub(crate) fn switch(raw: &Raw) -> Result<bool, Wrong> {
     })
 }
 
-/// Reads the bases of one upstream, in the order they are to be tried.
+/// Reads the URLs of one upstream, in the order they are to be tried.
 pub(crate) fn list(raw: &Raw, protocol: Protocol) -> Result<Vec<BaseUrl>, Wrong> {
-    let mut bases = Vec::new();
+    let mut urls = Vec::new();
     for item in raw.as_list()? {
-        let base = exchange_base(item, protocol)?;
-        if bases.contains(&base) {
-            return Err(Wrong::new(format!("{base} is listed twice")).hint("name each base once"));
+        let url = exchange_url(item, protocol)?;
+        if urls.contains(&url) {
+            return Err(Wrong::new(format!("{url} is listed twice")).hint("name each URL once"));
         }
-        bases.push(base);
+        urls.push(url);
     }
-    if bases.is_empty() {
+    if urls.is_empty() {
         return Err(
-            Wrong::new("the list is empty").hint(format!("name at least one {}:// base", protocol.schemes()[0]))
+            Wrong::new("the list is empty").hint(format!("name at least one {}:// URL", protocol.schemes()[0]))
         );
     }
-    Ok(bases)
+    Ok(urls)
 }
 
-/// Reads the only base of an upstream.
+/// Reads the only URL of an upstream.
 pub(crate) fn single(raw: &Raw) -> Result<BaseUrl, Wrong> {
-    exchange_base(raw.as_text("https://api.alternative.me")?, Protocol::Http)
+    exchange_url(raw.as_text("https://api.alternative.me")?, Protocol::Http)
 }
 
-/// Reads the base of anything else that speaks HTTP, whatever its path.
+/// Reads the URL of anything else that speaks HTTP, whatever its path.
 pub(crate) fn any(raw: &Raw) -> Result<BaseUrl, Wrong> {
-    base(raw.as_text("https://www.example.com/v2")?, Protocol::Http)
+    base_url(raw.as_text("https://www.example.com/v2")?, Protocol::Http)
 }
 
-/// A base that the gateway adds the exchange's paths to.
-fn exchange_base(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
-    let base = base(text, protocol)?;
-    let path = base.url().path().trim_end_matches('/');
+/// A URL that the gateway adds the exchange's paths to.
+fn exchange_url(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
+    let url = base_url(text, protocol)?;
+    let path = url.url().path().trim_end_matches('/');
     if ADDED_BY_THE_GATEWAY.iter().any(|added| path.ends_with(added)) {
         let shown = redact(text);
         let [secure, _] = protocol.schemes();
         return Err(Wrong::new(format!("{shown} ends with a path that is added to every request"))
-            .hint(format!("write \"{secure}://{}\"", base.host())));
+            .hint(format!("write \"{secure}://{}\"", url.host())));
     }
-    Ok(base)
+    Ok(url)
 }
 
-fn base(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
+fn base_url(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
     let [secure, plain] = protocol.schemes();
     let shown = redact(text);
     let example = format!("write for example \"{secure}://host\"");
@@ -120,24 +120,24 @@ mod tests {
     #[test]
     fn bases_are_kept_in_order_and_end_without_a_slash() {
         let raw = Raw::text("https://a.example/, http://127.0.0.1:9/base/ ,");
-        let bases = list(&raw, Protocol::Http).expect("two good bases");
-        let texts: Vec<_> = bases.iter().map(BaseUrl::as_str).collect();
+        let urls = list(&raw, Protocol::Http).expect("two good URLs");
+        let texts: Vec<_> = urls.iter().map(BaseUrl::as_str).collect();
         assert_eq!(texts, ["https://a.example", "http://127.0.0.1:9/base"]);
-        assert_eq!((bases[0].host(), bases[0].port()), ("a.example", 443));
+        assert_eq!((urls[0].host(), urls[0].port()), ("a.example", 443));
     }
 
     #[test]
     fn a_wrong_base_is_refused_with_the_reason() {
         for (text, expected) in [
             ("api.binance.com", "\"api.binance.com\" is not a URL / did you mean \"https://api.binance.com\"?"),
-            ("", "the list is empty / name at least one https:// base"),
+            ("", "the list is empty / name at least one https:// URL"),
             ("ftp://h", "ftp://h has the scheme ftp / only https:// and http:// are possible here"),
             ("https://u:hunter2@h", "an upstream URL must not hold a user or password / write https://h alone"),
             (
                 "https://h?x=1",
                 "https://h?x=1 has a query or fragment / an upstream is a scheme, a host and at most a base path",
             ),
-            ("https://h,https://h/", "https://h is listed twice / name each base once"),
+            ("https://h,https://h/", "https://h is listed twice / name each URL once"),
             (
                 "https://h/api/v3",
                 "https://h/api/v3 ends with a path that is added to every request / write \"https://h\"",

@@ -88,7 +88,7 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
         Err(full) => return failure::full(app, to.venue(), full),
     };
     let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
-    // An empty body stays what it is, so that it can be sent again to another base.
+    // An empty body stays what it is, so that it can be sent again to another host.
     let request = match http_body::Body::is_end_stream(request.body()) {
         true => request.map(|_| RequestBody::new(Empty::new().map_err(|never| match never {}))),
         false => request.map(|body| RequestBody::new(Limited::new(body, most))),

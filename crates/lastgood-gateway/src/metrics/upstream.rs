@@ -46,7 +46,7 @@ pub(super) fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) ->
     let ahead = app.engine.upstreams.clock_skew.millis() as f64 / 1e3;
     let name = "exchange_clock_offset_seconds";
     ConstGauge::new(ahead).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
-    base_values(encoder, app)
+    host_values(encoder, app)
 }
 
 fn budget_counters(encoder: &mut DescriptorEncoder<'_>, standings: &Standings) -> fmt::Result {
@@ -113,27 +113,27 @@ fn bucket_values(encoder: &mut DescriptorEncoder<'_>, standings: &Standings) -> 
     Ok(())
 }
 
-fn base_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let bases = || {
+fn host_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let hosts = || {
         let venues = Venue::ALL.into_iter();
-        venues.flat_map(|venue| app.engine.upstreams.venue(venue).hosts.iter().map(move |base| (venue, base)))
+        venues.flat_map(|venue| app.engine.upstreams.venue(venue).hosts.iter().map(move |host| (venue, host)))
     };
     let help = "Calls to a host, signed ones included, by how they ended";
     let mut family = encoder.encode_descriptor("upstream_results", help, None, MetricType::Counter)?;
-    for (venue, base) in bases() {
-        if CallResult::ALL.into_iter().all(|result| base.calls(result) == 0) {
+    for (venue, host) in hosts() {
+        if CallResult::ALL.into_iter().all(|result| host.calls(result) == 0) {
             continue;
         }
         for result in CallResult::ALL {
-            let labels = [("venue", venue.as_str()), ("base", base.url.as_str()), ("result", result.as_str())];
-            ConstCounter::new(base.calls(result)).encode(family.encode_family(&labels)?)?;
+            let labels = [("venue", venue.as_str()), ("base", host.url.as_str()), ("result", result.as_str())];
+            ConstCounter::new(host.calls(result)).encode(family.encode_family(&labels)?)?;
         }
     }
-    let help = "1 while a base is asked in its turn, 0 while it is passed over";
+    let help = "1 while a host is asked in its turn, 0 while it is passed over";
     let mut family = encoder.encode_descriptor("upstream_healthy", help, None, MetricType::Gauge)?;
-    for (venue, base) in bases() {
-        let labels = [("venue", venue.as_str()), ("base", base.url.as_str())];
-        gauge(u64::from(base.health.is_healthy())).encode(family.encode_family(&labels)?)?;
+    for (venue, host) in hosts() {
+        let labels = [("venue", venue.as_str()), ("base", host.url.as_str())];
+        gauge(u64::from(host.health.is_healthy())).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub struct EngineOptions {
     pub upstream: Options,
     /// Where the fear & greed index is. None: there is no index.
     pub fear_greed: Option<BaseUrl>,
-    /// Where the streams of venues are, by `wss://` base. A venue that is not here has none.
+    /// Where the streams of venues are, by `wss://` URL. A venue that is not here has none.
     pub streams: Vec<(Venue, Vec<BaseUrl>)>,
     /// Where the exchange's pauses and bans outlive the process. None: nowhere.
     pub folder: Option<PathBuf>,

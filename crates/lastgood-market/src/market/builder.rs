@@ -160,15 +160,15 @@ impl MarketBuilder {
     ///
     /// When one is no base URL, or there is none.
     pub fn hosts(mut self, venue: Venue, urls: &[&str]) -> Result<Self, BuildError> {
-        let bases: Result<Vec<BaseUrl>, BuildError> = urls.iter().map(|url| base(url)).collect();
-        let bases = bases?;
-        if bases.is_empty() {
-            return Err(BuildError::new(format!("{venue} has no host; name at least one https:// base")));
+        let hosts: Result<Vec<BaseUrl>, BuildError> = urls.iter().map(|url| base_url(url)).collect();
+        let hosts = hosts?;
+        if hosts.is_empty() {
+            return Err(BuildError::new(format!("{venue} has no host; name at least one https:// URL")));
         }
         match venue {
-            Venue::Spot => self.upstream.spot = bases,
-            Venue::UsdM => self.upstream.futures = bases,
-            Venue::CoinM => self.upstream.coin = bases,
+            Venue::Spot => self.upstream.spot = hosts,
+            Venue::UsdM => self.upstream.futures = hosts,
+            Venue::CoinM => self.upstream.coin = hosts,
         }
         Ok(self)
     }
@@ -189,26 +189,26 @@ impl MarketBuilder {
     ///
     /// When it is no base URL.
     pub fn fear_greed_host(mut self, url: &str) -> Result<Self, BuildError> {
-        self.fear_greed = Some(base(url)?);
+        self.fear_greed = Some(base_url(url)?);
         Ok(self)
     }
 
     /// Keeps the candles and tickers that were asked for lately fresh by the exchange's own pushes, at no request weight.
-    /// `urls` are the bases of a venue's streams, such as `wss://stream.binance.com:9443`, in the order they are tried. By
+    /// `urls` are the hosts of a venue's streams, such as `wss://stream.binance.com:9443`, in the order they are tried. By
     /// default there are none: stale entries are loaded. COIN-M has none.
     ///
     /// # Errors
     ///
-    /// When one is no WebSocket base, or the venue is COIN-M.
+    /// When one is no WebSocket URL, or the venue is COIN-M.
     pub fn streams(mut self, venue: Venue, urls: &[&str]) -> Result<Self, BuildError> {
         if venue == Venue::CoinM {
             return Err(BuildError::new("COIN-M has no streams; name Venue::Spot or Venue::UsdM"));
         }
-        let base = |url: &&str| BaseUrl::parse_websocket(url).map_err(BuildError::of);
-        let bases: Vec<BaseUrl> = urls.iter().map(base).collect::<Result<_, _>>()?;
-        match bases.is_empty() {
+        let base_url = |url: &&str| BaseUrl::parse_websocket(url).map_err(BuildError::of);
+        let hosts: Vec<BaseUrl> = urls.iter().map(base_url).collect::<Result<_, _>>()?;
+        match hosts.is_empty() {
             true => self.streams.remove(&venue),
-            false => self.streams.insert(venue, bases),
+            false => self.streams.insert(venue, hosts),
         };
         Ok(self)
     }
@@ -302,6 +302,6 @@ struct Opened {
     no_store: Option<String>,
 }
 
-fn base(url: &str) -> Result<BaseUrl, BuildError> {
+fn base_url(url: &str) -> Result<BaseUrl, BuildError> {
     BaseUrl::parse(url).map_err(BuildError::of)
 }

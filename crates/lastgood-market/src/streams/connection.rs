@@ -52,9 +52,9 @@ impl Connector {
 pub(super) struct Connection(WebSocketStream<MaybeTlsStream<TokioIo<ProxyStream>>>);
 
 impl Connection {
-    /// Connects to a base's combined streams.
-    pub(super) async fn open(connector: &Connector, base: &BaseUrl, venue: Venue) -> Result<Connection, StreamError> {
-        let url = format!("{}{}", base.as_str(), stream_path(venue));
+    /// Connects to a host's combined streams.
+    pub(super) async fn open(connector: &Connector, host: &BaseUrl, venue: Venue) -> Result<Connection, StreamError> {
+        let url = format!("{}{}", host.as_str(), stream_path(venue));
         let connecting = async {
             let uri: Uri = url.parse().map_err(StreamError::Address)?;
             let (stream, tls) = connector.connect(&uri).await?;

@@ -11,7 +11,7 @@ use super::session::SILENCE;
 /// Why there is no connection, or no longer one.
 #[derive(Debug)]
 pub(super) enum StreamError {
-    /// The base and the path make no address.
+    /// The host and the path make no address.
     Address(http::uri::InvalidUri),
     /// No TLS can be spoken here.
     Tls(rustls::Error),

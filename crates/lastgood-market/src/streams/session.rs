@@ -27,7 +27,7 @@ const STREAMS_A_REQUEST: usize = 100;
 
 /// A connection with its subscriptions.
 pub(super) struct Session {
-    base: BaseUrl,
+    host: BaseUrl,
     venue: Venue,
     connection: Connection,
     subscribed: BTreeSet<String>,
@@ -56,12 +56,12 @@ enum Next {
 }
 
 impl Session {
-    pub(super) async fn begin(connector: &Connector, base: &BaseUrl, venue: Venue) -> Result<Session, StreamError> {
+    pub(super) async fn begin(connector: &Connector, host: &BaseUrl, venue: Venue) -> Result<Session, StreamError> {
         let now = Instant::now();
         Ok(Session {
-            base: base.clone(),
+            host: host.clone(),
             venue,
-            connection: Connection::open(connector, base, venue).await?,
+            connection: Connection::open(connector, host, venue).await?,
             subscribed: BTreeSet::new(),
             requests: VecDeque::new(),
             last_id: 0,
@@ -154,8 +154,8 @@ impl Session {
 
     /// Connects a successor and lets it take over once it delivers; until then this connection stays.
     async fn succeed(&mut self, streams: &Streams, targets: &Wanted) -> Result<(), StreamError> {
-        tracing::info!(venue = %self.venue, host = self.base.host(), "streams move to a new connection");
-        let mut successor = Session::begin(&streams.connector, &self.base, self.venue).await?;
+        tracing::info!(venue = %self.venue, host = self.host.host(), "streams move to a new connection");
+        let mut successor = Session::begin(&streams.connector, &self.host, self.venue).await?;
         streams.counters(self.venue).connections.fetch_add(1, Ordering::Relaxed);
         successor.subscribe_to(streams, targets);
         while let Some(text) = successor.requests.pop_front() {

@@ -14,18 +14,18 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 const RETRY_AFTER_AT_MOST: Duration = Duration::from_secs(60);
 
 /// Keeps the streams of a venue, until the task is dropped.
-pub(crate) async fn keep(streams: Arc<Streams>, venue: Venue, bases: Vec<BaseUrl>) {
+pub(crate) async fn keep(streams: Arc<Streams>, venue: Venue, hosts: Vec<BaseUrl>) {
     let mut pause = RETRY_AFTER;
-    for base in bases.iter().cycle() {
+    for host in hosts.iter().cycle() {
         while streams.wanted(venue).is_empty() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let counters = streams.counters(venue);
-        match Session::begin(&streams.connector, base, venue).await {
+        match Session::begin(&streams.connector, host, venue).await {
             Ok(session) => {
                 counters.connections.fetch_add(1, Ordering::Relaxed);
                 counters.turn(true, None, streams.clock.now());
-                tracing::info!(%venue, host = base.host(), "streams connected");
+                tracing::info!(%venue, host = host.host(), "streams connected");
                 let ended = session.run(&streams).await;
                 counters.subscribed.store(0, Ordering::Relaxed);
                 pause = RETRY_AFTER;
@@ -36,13 +36,13 @@ pub(crate) async fn keep(streams: Arc<Streams>, venue: Venue, bases: Vec<BaseUrl
                     }
                     Ended::Broken(why) => {
                         counters.turn(false, Some(why.to_string()), streams.clock.now());
-                        tracing::warn!(%venue, host = base.host(), why = why.to_string(), "streams ended")
+                        tracing::warn!(%venue, host = host.host(), why = why.to_string(), "streams ended")
                     }
                 }
             }
             Err(why) => {
                 counters.turn(false, Some(why.to_string()), streams.clock.now());
-                tracing::warn!(%venue, host = base.host(), why = why.to_string(), seconds = pause.as_secs(), "no streams");
+                tracing::warn!(%venue, host = host.host(), why = why.to_string(), seconds = pause.as_secs(), "no streams");
             }
         }
         tokio::time::sleep(pause).await;

@@ -32,7 +32,7 @@ const NOWHERE: &str = "none";
 /// Longer names are replaced by their hash, so that keys stay short.
 const LONGEST_NAME: usize = 64;
 
-/// Two bases that are known to be of different exchanges, where one exchange is wanted.
+/// Two hosts that are known to be of different exchanges, where one exchange is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mixed {
     /// A host.
@@ -59,9 +59,9 @@ enum Known {
 }
 
 impl Known {
-    fn of(base: &BaseUrl) -> Known {
-        let host = bare_host(base);
-        let is_usual = matches!(base.port(), 80 | 443 | 9443) && base_path(base).is_empty();
+    fn of(host: &BaseUrl) -> Known {
+        let host = bare_host(host);
+        let is_usual = matches!(host.port(), 80 | 443 | 9443) && base_path(host).is_empty();
         let other = OTHERS
             .into_iter()
             .find(|domain| host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.')));
@@ -100,42 +100,42 @@ fn is_test(host: &str) -> bool {
     host.split(['.', '-']).any(|word| matches!(word, "testnet" | "demo" | "sandbox"))
 }
 
-/// The name of the exchange that a list of bases is of: of a known one if any of them is, else the first base's own.
+/// The name of the exchange that a list of hosts is of: of a known one if any of them is, else the first host's own.
 ///
-/// The list says that its bases are one exchange. So a base that is added to the list, wherever, changes the name only where it
+/// The list says that its hosts are one exchange. So a host that is added to the list, wherever, changes the name only where it
 /// makes the exchange a known one.
 ///
 /// # Errors
 ///
 /// When two of them are known to be of different exchanges.
-pub fn exchange_of(bases: &[BaseUrl]) -> Result<String, Mixed> {
-    if let Some(mixed) = mixed(bases, bases) {
+pub fn exchange_of(hosts: &[BaseUrl]) -> Result<String, Mixed> {
+    if let Some(mixed) = mixed(hosts, hosts) {
         return Err(mixed);
     }
-    let known = bases.iter().find_map(|base| match Known::of(base) {
+    let known = hosts.iter().find_map(|host| match Known::of(host) {
         Known::Exchange(name) => Some(name.to_owned()),
         Known::Test | Known::Nothing => None,
     });
-    Ok(known.or_else(|| bases.first().map(own_name)).unwrap_or_else(|| NOWHERE.to_owned()))
+    Ok(known.or_else(|| hosts.first().map(own_name)).unwrap_or_else(|| NOWHERE.to_owned()))
 }
 
-/// Two bases of different exchanges, one of each list.
-pub fn mixed(bases: &[BaseUrl], others: &[BaseUrl]) -> Option<Mixed> {
-    let known: Vec<(&BaseUrl, Known)> = others.iter().map(|base| (base, Known::of(base))).collect();
-    bases.iter().find_map(|one| {
+/// Two hosts of different exchanges, one of each list.
+pub fn mixed(hosts: &[BaseUrl], others: &[BaseUrl]) -> Option<Mixed> {
+    let known: Vec<(&BaseUrl, Known)> = others.iter().map(|host| (host, Known::of(host))).collect();
+    hosts.iter().find_map(|one| {
         let of_one = Known::of(one);
         let (other, _) = known.iter().find(|(_, of_other)| of_one.differs(*of_other))?;
         Some(Mixed { one: one.host().to_owned(), other: other.host().to_owned() })
     })
 }
 
-/// A base's own name: its host, its port unless it is that of https, and its path.
-pub fn own_name(base: &BaseUrl) -> String {
-    let port = match base.port() {
+/// A host's own name: its host, its port unless it is that of https, and its path.
+pub fn own_name(host: &BaseUrl) -> String {
+    let port = match host.port() {
         443 => String::new(),
         port => format!(":{port}"),
     };
-    let name = [bare_host(base), &port, base_path(base)].concat();
+    let name = [bare_host(host), &port, base_path(host)].concat();
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:/-_[]".contains(&byte));
     match is_plain && name.len() <= LONGEST_NAME {
         true => name,
@@ -143,12 +143,12 @@ pub fn own_name(base: &BaseUrl) -> String {
     }
 }
 
-fn bare_host(base: &BaseUrl) -> &str {
-    base.host().trim_end_matches('.')
+fn bare_host(host: &BaseUrl) -> &str {
+    host.host().trim_end_matches('.')
 }
 
-fn base_path(base: &BaseUrl) -> &str {
-    base.url().path().trim_end_matches('/')
+fn base_path(host: &BaseUrl) -> &str {
+    host.url().path().trim_end_matches('/')
 }
 
 impl Options {
@@ -156,7 +156,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// When the bases of a venue are known to be of different exchanges.
+    /// When the hosts of a venue are known to be of different exchanges.
     pub fn identities(&self) -> Result<Identities, Mixed> {
         let [spot, futures, coin] = Venue::ALL.map(|venue| exchange_of(self.hosts(venue)));
         Ok(Identities::new([&spot?, &futures?, &coin?]))
@@ -167,12 +167,12 @@ impl Options {
 mod tests {
     use super::*;
 
-    fn bases(urls: &str) -> Vec<BaseUrl> {
+    fn hosts(urls: &str) -> Vec<BaseUrl> {
         urls.split(',').map(|url| BaseUrl::new(url.parse().unwrap()).unwrap()).collect()
     }
 
     fn name(urls: &str) -> String {
-        exchange_of(&bases(urls)).unwrap_or_else(|mixed| mixed.to_string())
+        exchange_of(&hosts(urls)).unwrap_or_else(|mixed| mixed.to_string())
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_list_is_named_after_a_known_host_or_its_first_base() {
+    fn any_other_list_is_named_after_a_known_host_or_its_first_host() {
         for (urls, expected) in [
             ("https://api.binance.us", "binance.us"),
             ("https://testnet.binance.vision", "testnet.binance.vision"),
@@ -237,8 +237,8 @@ mod tests {
             ("https://api.binance.com", "https://sandbox.mirror.example"),
         ] {
             for (urls, others) in [(urls, others), (others, urls)] {
-                assert!(mixed(&bases(urls), &bases(others)).is_some(), "{urls} {others}");
-                assert!(exchange_of(&bases(&format!("{urls},{others}"))).is_err(), "{urls},{others}");
+                assert!(mixed(&hosts(urls), &hosts(others)).is_some(), "{urls} {others}");
+                assert!(exchange_of(&hosts(&format!("{urls},{others}"))).is_err(), "{urls},{others}");
             }
         }
         for (urls, others) in [
@@ -249,7 +249,7 @@ mod tests {
             ("http://127.0.0.1:8091", "wss://stream.binance.com:9443"),
             ("https://a-testnet.example", "https://b-testnet.example"),
         ] {
-            assert_eq!(mixed(&bases(urls), &bases(others)), None, "{urls} {others}");
+            assert_eq!(mixed(&hosts(urls), &hosts(others)), None, "{urls} {others}");
         }
     }
 }

@@ -116,20 +116,20 @@ fn request(target: &str) -> UpstreamRequest {
 }
 
 async fn exchange() -> Upstreams {
-    let (listener, base) = host().await;
+    let (listener, url) = host().await;
     let sim = Sim::new(SimConfig { seed: 7, symbols: 40, ..SimConfig::default() });
     tokio::spawn(async move { sim.serve(listener, std::future::pending()).await });
-    exchange_at(vec![base])
+    exchange_at(vec![url])
 }
 
 async fn host() -> (TcpListener, BaseUrl) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = BaseUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-    (listener, base)
+    let url = BaseUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    (listener, url)
 }
 
-fn exchange_at(bases: Vec<BaseUrl>) -> Upstreams {
-    let options = Options { spot: bases.clone(), futures: bases.clone(), coin: bases, ..Options::default() };
+fn exchange_at(hosts: Vec<BaseUrl>) -> Upstreams {
+    let options = Options { spot: hosts.clone(), futures: hosts.clone(), coin: hosts, ..Options::default() };
     Upstreams::new(&options, &Clock::system(), BanMemory::without_file(None, "x")).unwrap()
 }
 

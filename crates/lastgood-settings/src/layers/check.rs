@@ -51,7 +51,7 @@ impl Layers {
         set.map(warning).collect()
     }
 
-    /// The bases of one list are one exchange, and the streams of a market are its exchange's.
+    /// The hosts of one list are one exchange, and the streams of a market are its exchange's.
     pub(super) fn check_exchanges(&mut self) {
         let of = self.settings.binance.clone();
         let lists = [
@@ -65,12 +65,12 @@ impl Layers {
             ("binance.ws_url", &of.ws_url, &of.spot_url),
             ("binance.futures_ws_url", &of.futures_ws_url, &of.futures_url),
         ];
-        for (name, bases, others) in lists {
-            let Some(mixed) = mixed(bases, others).filter(|_| !self.is_refused(name)) else { continue };
+        for (name, hosts, others) in lists {
+            let Some(mixed) = mixed(hosts, others).filter(|_| !self.is_refused(name)) else { continue };
             let origin = self.origins.get(name).cloned().unwrap_or(Origin::Default);
             let hint = match name.ends_with("ws_url") {
                 true => "set the streams of the exchange that binance.spot_url and binance.futures_url name, or none",
-                false => "name the bases of one exchange; run a gateway for each",
+                false => "name the hosts of one exchange; run a gateway for each",
             };
             self.refuse(origin, name, Wrong::new(mixed.to_string()).hint(hint));
         }

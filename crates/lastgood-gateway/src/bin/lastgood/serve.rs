@@ -79,9 +79,9 @@ async fn serve(
 }
 
 fn announce(settings: &Settings, address: SocketAddr, file: Option<&str>) {
-    let join = |bases: &[BaseUrl]| match bases {
+    let join = |hosts: &[BaseUrl]| match hosts {
         [] => "none".to_owned(),
-        bases => bases.iter().map(BaseUrl::as_str).collect::<Vec<_>>().join(","),
+        hosts => hosts.iter().map(BaseUrl::as_str).collect::<Vec<_>>().join(","),
     };
     let scheme = if settings.tls.certificate.is_some() { "https" } else { "http" };
     tracing::info!(

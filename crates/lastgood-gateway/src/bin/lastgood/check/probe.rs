@@ -99,13 +99,13 @@ fn exchanges(settings: &Settings) -> Vec<Finding> {
         (Venue::UsdM, &binance.futures_url, &binance.futures_ws_url),
         (Venue::CoinM, &binance.coin_url, &[]),
     ];
-    let finding = |(venue, bases, streams): (Venue, &[BaseUrl], &[BaseUrl])| {
+    let finding = |(venue, hosts, streams): (Venue, &[BaseUrl], &[BaseUrl])| {
         // Exchanges that are known to differ were refused with the configuration.
-        let name = exchange_of(bases).unwrap_or_default();
+        let name = exchange_of(hosts).unwrap_or_default();
         let of_streams = exchange_of(streams).unwrap_or_default();
         let kept = format!("answers are kept as those of {name}");
-        let is_of_bases = |stream: &BaseUrl| bases.iter().any(|base| base.host() == stream.host());
-        match streams.is_empty() || of_streams == name || streams.iter().all(is_of_bases) {
+        let is_one_of_them = |stream: &BaseUrl| hosts.iter().any(|host| host.host() == stream.host());
+        match streams.is_empty() || of_streams == name || streams.iter().all(is_one_of_them) {
             true => Finding::new("exchange", venue.as_str(), Verdict::Ok, kept),
             false => {
                 Finding::new("exchange", venue.as_str(), Verdict::Note, format!("{kept}, streams are of {of_streams}"))
@@ -113,7 +113,7 @@ fn exchanges(settings: &Settings) -> Vec<Finding> {
             }
         }
     };
-    markets.into_iter().filter(|(_, bases, _)| !bases.is_empty()).map(finding).collect()
+    markets.into_iter().filter(|(_, hosts, _)| !hosts.is_empty()).map(finding).collect()
 }
 
 /// Whether a directory, or the nearest one above it that exists, lets us write. Creates nothing that stays.
@@ -230,56 +230,56 @@ async fn upstreams(settings: &Settings) -> Vec<Finding> {
     let fear_greed = settings.fear_greed.url.as_slice();
     let mut groups = groups.to_vec();
     groups.push(("fear_greed", fear_greed, "/fng/?limit=1&format=json"));
-    let probes = groups.iter().flat_map(|(what, bases, path)| {
+    let probes = groups.iter().flat_map(|(what, hosts, path)| {
         let ways = &ways;
-        bases.iter().map(move |base| upstream(ways, what, base, path))
+        hosts.iter().map(move |host| upstream(ways, what, host, path))
     });
     join_all(probes).await
 }
 
-async fn upstream(ways: &Ways, what: &'static str, base: &BaseUrl, path: &str) -> Finding {
+async fn upstream(ways: &Ways, what: &'static str, host: &BaseUrl, path: &str) -> Finding {
     let started = Instant::now();
-    let url = format!("{base}{path}");
+    let url = format!("{host}{path}");
     let (way, led) = ways.to(&url).await;
     let finding = match led {
-        Err(failure) => Finding::new(what, base.as_str(), Verdict::Failed, failure.to_string()).hint(failure.hint()),
+        Err(failure) => Finding::new(what, host.as_str(), Verdict::Failed, failure.to_string()).hint(failure.hint()),
         Ok(()) => match ways.client.get(&url).send().await {
             Ok(answer) => {
                 let wait = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-                of_status(what, base, answer.status(), wait)
+                of_status(what, host, answer.status(), wait)
             }
-            Err(error) => of_error(what, base, &error, ways.hint(&way)),
+            Err(error) => of_error(what, host, &error, ways.hint(&way)),
         },
     };
     let detail = format!("{}, {way}", finding.detail);
     Finding { detail, ..finding }.took(started.elapsed())
 }
 
-fn of_status(what: &'static str, base: &BaseUrl, status: StatusCode, wait: Option<&str>) -> Finding {
+fn of_status(what: &'static str, host: &BaseUrl, status: StatusCode, wait: Option<&str>) -> Finding {
     let failed = |why: &str, hint: &str| {
         let detail = format!("{why} (HTTP {})", status.as_u16());
-        Finding::new(what, base.as_str(), Verdict::Failed, detail).hint(hint)
+        Finding::new(what, host.as_str(), Verdict::Failed, detail).hint(hint)
     };
     let wait = wait.map_or_else(|| "a few minutes".to_owned(), |seconds| format!("{seconds} s"));
     match status.as_u16() {
-        200..=299 => Finding::new(what, base.as_str(), Verdict::Ok, "answers"),
+        200..=299 => Finding::new(what, host.as_str(), Verdict::Ok, "answers"),
         418 => failed("this address is banned", &format!("ask nothing for {wait}; the ban ends by itself")),
         429 => failed("the request limit is spent", &format!("wait {wait}, and let bots ask through the gateway")),
         451 => failed(
             "not served from this location",
             "run the gateway elsewhere; for spot market data https://data-api.binance.vision may answer",
         ),
-        403 => failed("refused by the firewall of the host", "wait some minutes; name another base"),
-        300..=399 => failed("answers with a redirect, which is not followed", "name the base it redirects to"),
-        500..=599 => failed("answers with an error of its own", "wait, or add another base"),
-        _ => failed("answers, but not as this upstream does", "correct the base; paths are added to it"),
+        403 => failed("refused by the firewall of the host", "wait some minutes; name another host"),
+        300..=399 => failed("answers with a redirect, which is not followed", "name the host it redirects to"),
+        500..=599 => failed("answers with an error of its own", "wait, or add another host"),
+        _ => failed("answers, but not as this upstream does", "correct its URL; paths are added to it"),
     }
 }
 
-fn of_error(what: &'static str, base: &BaseUrl, error: &reqwest::Error, way: &str) -> Finding {
+fn of_error(what: &'static str, host: &BaseUrl, error: &reqwest::Error, way: &str) -> Finding {
     let text = cause(error);
     let hint = if error.is_timeout() {
-        "check the network, or name a nearer base"
+        "check the network, or name a nearer host"
     } else if text.contains("dns") || text.contains("resolve") || text.contains("lookup") {
         "correct the host name, or check the DNS of this machine"
     } else if text.contains("certificate") {
@@ -291,7 +291,7 @@ fn of_error(what: &'static str, base: &BaseUrl, error: &reqwest::Error, way: &st
         true => "no answer in time".to_owned(),
         false => redact(&text).into_owned(),
     };
-    Finding::new(what, base.as_str(), Verdict::Failed, detail).hint(format!("{hint}{way}"))
+    Finding::new(what, host.as_str(), Verdict::Failed, detail).hint(format!("{hint}{way}"))
 }
 
 /// The innermost cause of an error, which says what happened.
