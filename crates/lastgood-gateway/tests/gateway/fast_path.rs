@@ -8,85 +8,16 @@ use lastgood_sim::ClockMode;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use serde_json::json;
 
 use crate::routes::api::{Api, Reply};
 use crate::support::{Exchange, Running, Sink, half_past};
 
-const TARGETS: &[&str] = &[
-    "/api/v3/ticker/price?symbol=BTCUSDT",
-    "/api/v3/ticker/price?symbol=ETHUSDT",
-    "/api/v3/ticker/price?symbols=[%22ETHUSDT%22,%22BTCUSDT%22]",
-    "/api/v3/ticker/price",
-    "/api/v3/ticker/24hr?symbol=BTCUSDT",
-    "/api/v3/ticker/bookTicker?symbol=ETHUSDT",
-    "/api/v3/exchangeInfo",
-    "/api/v3/exchangeInfo?symbol=BTCUSDT",
-    "/api/v3/exchangeInfo?symbols=[%22ETHUSDT%22,%22BTCUSDT%22]",
-    "/api/v3/depth?symbol=BTCUSDT&limit=100",
-    "/api/v3/depth?symbol=BTCUSDT&limit=7",
-    "/api/v3/depth?symbol=BTCUSDT&limit=1000",
-    "/api/v3/trades?symbol=BTCUSDT&limit=9",
-    "/api/v3/avgPrice?symbol=BTCUSDT",
-    "/api/v3/klines?symbol=BTCUSDT&interval=1h",
-    "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000",
-    "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1",
-    "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=3&endTime=1700000000000",
-    "/api/v3/klines?symbol=ETHUSDT&interval=1d&startTime=1690000000000&limit=400",
-    "/api/v3/uiKlines?symbol=ETHUSDT&interval=15m&limit=300",
-    "/api/v3/klines?symbol=NONE&interval=1h",
-    "/api/v3/ping",
-    "/api/v3/time",
-    "/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=500",
-    "/fapi/v1/premiumIndex?symbol=BTCUSDT",
-    "/fapi/v1/exchangeInfo",
-    "/dapi/v1/ticker/price?symbol=BTCUSD_PERP",
-    VALUE,
-    LONG_VALUE,
-    "/v1/kv/kv/absent",
-    "/v1/kv/kv/a/b",
-    "/v1/kv/kv/",
-    "/v1/kv/kv",
-    "/v1/kv//a",
-    "/v1/kv/klines/a",
-    "/v1/kv/none/a",
-];
-const VALUE: &str = "/v1/kv/kv/a";
-const LONG_VALUE: &str = "/v1/kv/kv/long%20one";
+mod requests;
+mod wire;
 
-/// What requests say besides their target; `ETAG` stands for the tag that the answer had last.
-const SAID: &[&[&str]] = &[
-    &[],
-    &["accept-encoding: gzip"],
-    &["accept-encoding: gzip, deflate, br", "accept: */*", "user-agent: x"],
-    &["accept-encoding: gzip;q=0"],
-    &["accept-encoding: br, zstd"],
-    &["accept-encoding: br", "accept-encoding: gzip"],
-    &["if-none-match: ETAG"],
-    &["if-none-match: ETAG", "accept-encoding: gzip"],
-    &["if-none-match: W/ETAG"],
-    &["if-none-match: \"other\", ETAG"],
-    &["if-none-match: \"other\"", "if-none-match: ETAG"],
-    &["if-none-match: *", "accept-encoding: gzip"],
-    &["if-none-match: \"other\""],
-    &["if-match: \"other\"", "if-modified-since: Sat, 29 Oct 2039 19:43:31 GMT"],
-    &["cache-control: no-cache", "pragma: no-cache"],
-    &["range: bytes=0-9"],
-    &["cookie: a=b", "cookie: c=d"],
-    &["authorization: Bearer x", "x-mbx-apikey: y", "x-lastgood-user: z"],
-    &["authorization: Bearer the-right-admin-token", "origin: https://evil.example"],
-    &["x-mbx-time-unit: MICROSECOND"],
-    &["x-mbx-sbe: 1:0"],
-    &["origin: https://app.example"],
-    &["origin: https://evil.example", "sec-fetch-site: cross-site"],
-    &["host: evil.example"],
-    &["host: localhost", "host: localhost"],
-    &["x-forwarded-for: 10.0.0.1", "via: 1.1 x"],
-    &["expect: 100-continue"],
-    &["connection: close, te", "te: trailers"],
-];
+use self::requests::{LONG_VALUE, SAID, TARGETS, VALUE, said, written};
+use self::wire::{change, get, put, round_trip, send};
 
 /// All that is fresh stays so, and nothing is refreshed behind.
 const LASTING: [(&str, &str); 10] = [
@@ -101,7 +32,6 @@ const LASTING: [(&str, &str); 10] = [
     ("regions.premium_index.fresh_for", "1h"),
     ("regions.kv.fresh_for", "1h"),
 ];
-const TOKEN: &str = "authorization: Bearer the-right-admin-token";
 const SLOWLY: &str = "content-length: 1\r\n\r\nx";
 
 async fn started(more: &[(&str, &str)]) -> (Exchange, Running) {
@@ -111,102 +41,6 @@ async fn started(more: &[(&str, &str)]) -> (Exchange, Running) {
     put(&gateway, VALUE, "a value").await;
     put(&gateway, LONG_VALUE, &"a long value ".repeat(1_000)).await;
     (exchange, gateway)
-}
-
-/// An answer, its fields sorted, and what it says of the moment apart.
-#[derive(Debug, PartialEq)]
-struct Answered {
-    status: String,
-    fields: Vec<String>,
-    body: Vec<u8>,
-}
-
-impl Answered {
-    fn field(&self, name: &str) -> &str {
-        let value = |field: &'_ String| field.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).map(str::len);
-        let found = self.fields.iter().find_map(|field| value(field).map(|length| &field[field.len() - length..]));
-        found.unwrap_or_default()
-    }
-
-    fn is_hit(&self) -> bool {
-        self.field("x-cache") == "HIT"
-    }
-
-    /// Takes out what another moment would say: how old it is, and how long it is fresh.
-    fn take_moment(&mut self) -> (i64, i64) {
-        let age = self.field("age").parse().unwrap_or_default();
-        let parts: Vec<String> = self.field("cache-status").split("; ").map(str::to_owned).collect();
-        let ttl = parts.iter().find_map(|part| part.strip_prefix("ttl=")?.parse().ok()).unwrap_or_default();
-        let status: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.starts_with("ttl=")).collect();
-        let status = format!("cache-status: {}", status.join("; "));
-        self.fields.retain(|field| !["age: ", "date: ", "cache-status: "].iter().any(|name| field.starts_with(name)));
-        self.fields.push(status);
-        (age, ttl)
-    }
-}
-
-/// Sends a request as it is written, and reads its answer to the end of the connection.
-async fn ask(gateway: &Running, line: &str, fields: &[String], end: &str) -> Answered {
-    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    let host = format!("host: {}\r\n", gateway.address);
-    let host = if fields.iter().any(|field| field.starts_with("host:")) { "" } else { &host };
-    let named: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-    let close = if named.contains("connection:") { "" } else { "connection: close\r\n" };
-    let request = format!("{line}\r\n{host}{named}{close}{end}");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap_or_else(|| panic!("no answer to {request}"));
-    let text = String::from_utf8(answer[..head].to_vec()).unwrap();
-    let mut lines = text.lines().map(str::to_owned);
-    let status = lines.next().unwrap();
-    let mut fields: Vec<String> = lines.collect();
-    fields.sort();
-    Answered { status, fields, body: answer[head + 4..].to_vec() }
-}
-
-async fn get(gateway: &Running, target: &str, fields: &[String]) -> Answered {
-    ask(gateway, &format!("GET {target} HTTP/1.1"), fields, "\r\n").await
-}
-
-async fn send(gateway: &Running, line: &str, content_type: &str, body: &str) {
-    let fields = [TOKEN.to_owned(), format!("content-type: {content_type}"), format!("content-length: {}", body.len())];
-    let got = ask(gateway, line, &fields, &format!("\r\n{body}")).await;
-    assert!(got.status.contains(" 20"), "{line}: {got:?}");
-}
-
-async fn put(gateway: &Running, target: &str, body: &str) {
-    send(gateway, &format!("PUT {target} HTTP/1.1"), "text/plain", body).await;
-}
-
-async fn change(gateway: &Running, what: &Value) {
-    send(gateway, "POST /api/cache/invalidate HTTP/1.1", "application/json", &what.to_string()).await;
-}
-
-fn said(of: &[&str], etag: &str) -> Vec<String> {
-    of.iter().map(|field| field.replace("ETAG", etag)).collect()
-}
-
-/// The target, or one that means the same or nearly so.
-fn written(target: &str, how: usize) -> String {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let fields: Vec<&str> = query.split('&').collect();
-    match how {
-        0 => format!("{path}?{query}&x=1"),
-        1 => format!("{path}?{query}&{}", fields[0]),
-        2 => {
-            let (kept, last) = target.split_at(target.len() - 1);
-            format!("{kept}%{:02X}", last.as_bytes()[0])
-        }
-        3 => format!("{path}?{}", fields.iter().rev().copied().collect::<Vec<_>>().join("&")),
-        4 => format!("{path}/?{query}"),
-        5 => format!("/{target}"),
-        6 => format!("{path}?{}", query.to_lowercase()),
-        7 => format!("{path}?{query}&"),
-        8 => format!("http://localhost{target}"),
-        9 => format!("{path}?&{query}"),
-        _ => target.to_owned(),
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -225,16 +59,16 @@ fn steps() -> impl Strategy<Value = Step> {
 
 /// Asks for a target until its answer is remembered, then by both paths, and says whether that was a hit.
 async fn compare(gateway: &Running, line: &str, of: &[&str]) -> bool {
-    let first = ask(gateway, line, &said(of, "\"none\""), "\r\n").await;
+    let first = round_trip(gateway, line, &said(of, "\"none\""), "\r\n").await;
     let fields = said(of, first.field("etag"));
-    let again = ask(gateway, line, &fields, "\r\n").await;
+    let again = round_trip(gateway, line, &fields, "\r\n").await;
     let is_own = ["/v1/kv", "/v1/stocks"].iter().any(|path| line.contains(path));
     if !again.is_hit() && !is_own {
         return false;
     }
     let both = async || {
-        let fast = ask(gateway, line, &fields, "\r\n").await;
-        (fast, ask(gateway, line, &fields, SLOWLY).await)
+        let fast = round_trip(gateway, line, &fields, "\r\n").await;
+        (fast, round_trip(gateway, line, &fields, SLOWLY).await)
     };
     let (mut fast, mut slow) = both().await;
     let ((age, ttl), (age_then, ttl_then)) = (fast.take_moment(), slow.take_moment());
@@ -360,7 +194,7 @@ async fn the_fast_path_counts_times_and_logs_as_the_slow_path_does_and_sees_ever
                     let (earlier, began, since) = (gateway.traffic(), ended(&gateway).await, log.text().len());
                     let mut statuses = Vec::new();
                     for _ in 0..5 {
-                        let got = ask(&gateway, &format!("GET {target} HTTP/1.1"), &fields, end).await;
+                        let got = round_trip(&gateway, &format!("GET {target} HTTP/1.1"), &fields, end).await;
                         assert!(got.is_hit(), "{target}: {got:?}");
                         statuses.push(got.status);
                     }
@@ -422,7 +256,7 @@ async fn both_paths_give_the_same_answer_of_a_declared_route() {
         get(&gateway, "/v1/stocks/AAPL", &[]).await;
         let before = gateway.traffic();
         for end in [SLOWLY, "\r\n", "\r\n"] {
-            assert!(ask(&gateway, "GET /v1/stocks/AAPL HTTP/1.1", &[], end).await.is_hit());
+            assert!(round_trip(&gateway, "GET /v1/stocks/AAPL HTTP/1.1", &[], end).await.is_hit());
         }
         let after = gateway.traffic();
         assert_eq!((after.requests - before.requests, after.hits - before.hits), (3, 3));
