@@ -29,6 +29,7 @@ mod kv;
 mod leases;
 mod limits;
 mod llm;
+mod metrics;
 mod migrate;
 mod monitoring;
 mod nodes;

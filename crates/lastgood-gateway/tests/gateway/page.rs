@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use lastgood_gateway::{DemoFault, Demonstration};
-use lastgood_sim::{Fault, FaultKind, Sim};
+use lastgood_gateway::Demonstration as _;
 use tokio::time::Instant;
 
 use crate::support::{Exchange, Got, Running, client, get, read};
 
 mod browser;
+mod demonstration;
+
+use self::demonstration::Switch;
 
 const TOKEN: &str = "a-long-enough-token";
 
@@ -347,73 +349,6 @@ async fn what_a_proxy_passes_on_sees_the_page_only_with_the_token() {
     let gateway = Running::start(&exchange.url(), &[("admin.token", TOKEN)]).await;
     let right = format!("Bearer {TOKEN}");
     assert_eq!(ask(&gateway, Method::GET, "/page/live", &[proxied, ("authorization", &right)]).await.status(), 200);
-}
-
-/// A demonstration with one fault, of a simulated exchange if there is one.
-struct Switch {
-    in_force: Mutex<&'static str>,
-    sim: Option<Sim>,
-}
-
-impl Default for Switch {
-    fn default() -> Switch {
-        Switch { in_force: Mutex::new("none"), sim: None }
-    }
-}
-
-impl Switch {
-    fn of(exchange: &Exchange) -> Switch {
-        Switch { sim: Some(exchange.sim.clone()), ..Switch::default() }
-    }
-}
-
-const OFFERED: [DemoFault; 2] = [
-    DemoFault { name: "none", label: "Healthy", effect: "It answers." },
-    DemoFault { name: "fail", label: "Fail", effect: "It does not." },
-];
-
-impl Demonstration for Switch {
-    fn faults(&self) -> &'static [DemoFault] {
-        &OFFERED
-    }
-
-    fn in_force(&self) -> &'static str {
-        *self.in_force.lock().unwrap()
-    }
-
-    fn switch(&self, name: &str) -> bool {
-        let Some(fault) = OFFERED.iter().find(|fault| fault.name == name) else { return false };
-        *self.in_force.lock().unwrap() = fault.name;
-        match (&self.sim, fault.name) {
-            (Some(sim), "none") => sim.clear_faults(),
-            (Some(sim), _) => {
-                let kind = FaultKind::Status { status: 500 };
-                sim.fault(Fault { kind, path_prefix: String::new(), times: None });
-            }
-            (None, _) => {}
-        }
-        true
-    }
-}
-
-#[tokio::test]
-async fn only_a_demonstration_has_faults_to_switch_and_only_those_that_it_offers() {
-    let exchange = Exchange::start().await;
-    let gateway = Running::start(&exchange.url(), &[]).await;
-    let post = async |path: &str| ask(&gateway, Method::POST, path, &[]).await.status().as_u16();
-    assert_eq!(post("/page/faults/fail").await, 404);
-    let mut stream = ask(&gateway, Method::GET, "/page/live", &[]).await;
-    assert!(event(&mut stream).await.get("demonstration").is_none());
-    gateway.gateway.demonstrate(Arc::new(Switch::default()));
-    assert_eq!((post("/page/faults/meteor").await, post("/page/faults/fail").await), (404, 204));
-    assert_eq!(get(gateway.url("/page/faults/fail")).await.status, 405, "a link switches nothing");
-    let shown = loop {
-        let next = event(&mut stream).await["demonstration"].clone();
-        if next["in_force"] == "fail" {
-            break next;
-        }
-    };
-    assert_eq!(shown["faults"][0]["label"], "Healthy");
 }
 
 #[tokio::test]

@@ -1,20 +1,19 @@
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, StatusCode, header};
+use http::header;
 use lastgood_testing::{Chaos, ChaosProxy};
 use object_store::PutOptions;
-use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
+mod gcs;
+mod moto;
+
+use self::gcs::{Gcs, service_account};
+use self::moto::filled_moto;
 use super::bucket::{BucketSpec, Credentials};
 use super::*;
 use crate::arguments::Argument;
@@ -189,62 +188,6 @@ async fn one_odd_file_does_not_keep_the_others_from_being_listed() {
     assert_eq!(Source::check(&check).await.map_err(|why| why.to_string()), Ok(()));
 }
 
-/// The `moto` server of the Python environment: S3 without Amazon.
-struct Moto {
-    process: Child,
-    url: String,
-}
-
-impl Moto {
-    fn start() -> Moto {
-        let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-tools/venv/bin/python");
-        let script = "import sys, moto.server, werkzeug.serving as w\n\
-            s = w.make_server('127.0.0.1', 0, moto.server.DomainDispatcherApplication(moto.server.create_backend_app), threaded=True)\n\
-            print(s.server_port, flush=True); s.serve_forever()";
-        let mut process = Command::new(python)
-            .args(["-c", script])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("there is a Python environment; run tests/install-tools.sh");
-        let mut port = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
-        assert!(!port.is_empty(), "moto did not start; run tests/install-tools.sh");
-        Moto { process, url: format!("http://127.0.0.1:{}", port.trim()) }
-    }
-
-    async fn put(&self, place: &str, content: &str) {
-        _ = rustls::crypto::ring::default_provider().install_default();
-        let put = reqwest::Client::new().put(format!("{}/{place}", self.url)).body(content.to_owned());
-        assert!(put.send().await.unwrap().status().is_success());
-    }
-
-    fn options(&self) -> BucketSpec {
-        let mut options = BucketSpec::new("s3://stocks/prices");
-        options.endpoint = Some(self.url.clone());
-        let secret = SecretString::from("hunter2");
-        options.credentials = Credentials::AccessKey { id: "me".into(), secret, session_token: None };
-        options
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-async fn filled_moto() -> Moto {
-    let moto = Moto::start();
-    moto.put("stocks", "").await;
-    for name in ["AAPL.json", "MSFT.json", "readme.txt", "deeper/X.json"] {
-        moto.put(&format!("stocks/prices/daily/{name}"), STOCK).await;
-    }
-    moto.put("stocks/secret.json", "{}").await;
-    moto
-}
-
 #[tokio::test]
 async fn s3_is_a_bucket() {
     let moto = filled_moto().await;
@@ -321,63 +264,6 @@ async fn of_an_object_that_says_it_is_too_large_no_room_is_made_and_no_body_read
     // What the buffers of a connection hold is taken in any case.
     let taken = timeout(Duration::from_secs(20), served).await.expect("the connection ends").unwrap();
     assert!(taken < object.max_bytes / 2, "{taken}");
-}
-
-/// As much of Google Cloud Storage as is asked of it: objects and listings of the XML API. No double that
-/// can be installed answers the calls that are made.
-#[derive(Clone, Default)]
-struct Gcs {
-    objects: Arc<Mutex<Vec<(String, String)>>>,
-    seen: Arc<Mutex<Vec<HeaderMap>>>,
-}
-
-impl Gcs {
-    async fn serve(self) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let app = Router::new().fallback(handle).with_state(self);
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        url
-    }
-
-    fn put(&self, key: &str, content: &str) {
-        let mut objects = self.objects.lock().unwrap();
-        objects.retain(|(known, _)| known != key);
-        objects.push((key.to_owned(), content.to_owned()));
-    }
-}
-
-async fn handle(State(gcs): State<Gcs>, request: Request) -> Response {
-    let path = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
-    gcs.seen.lock().unwrap().push(request.headers().clone());
-    let objects = gcs.objects.lock().unwrap().clone();
-    let query = request.uri().query().unwrap_or_default().to_owned();
-    if query.contains("list-type=2") {
-        let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
-        let prefix = percent_encoding::percent_decode_str(prefix).decode_utf8_lossy().into_owned();
-        let listed = objects.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(key, content)| {
-            let size = content.len();
-            format!("<Contents><Key>{key}</Key><LastModified>2025-01-01T00:00:00.000Z</LastModified><ETag>\"e\"</ETag><Size>{size}</Size></Contents>")
-        });
-        return format!("<ListBucketResult>{}</ListBucketResult>", listed.collect::<String>()).into_response();
-    }
-    let found = path.strip_prefix("/stocks/").and_then(|key| objects.iter().find(|(known, _)| known == key));
-    let Some((_, content)) = found else { return StatusCode::NOT_FOUND.into_response() };
-    let tag = format!("\"{}\"", content.len());
-    if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
-        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
-    }
-    let headers = [(header::ETAG, tag), (header::LAST_MODIFIED, "Wed, 01 Jan 2025 00:00:00 GMT".to_owned())];
-    (headers, content.clone()).into_response()
-}
-
-fn service_account() -> SecretString {
-    let made =
-        Command::new("openssl").args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]).output();
-    let key = String::from_utf8(made.expect("openssl runs").stdout).unwrap();
-    let json = serde_json::json!({
-        "type": "service_account", "client_email": "me@example.com", "private_key_id": "1", "private_key": key,    });
-    json.to_string().into()
 }
 
 #[tokio::test]

@@ -1,0 +1,133 @@
+//! `lastgood serve` with a configuration file: what it reloads, and what it logs.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lastgood_testing::Authority;
+use serde_json::Value;
+
+use super::trusting;
+
+/// A `lastgood serve` of a configuration file, and what it says.
+struct Served {
+    child: std::process::Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Served {
+    fn start(folder: &Path) -> Served {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lastgood"));
+        command.args(["serve", "--config", "gate.toml"]).current_dir(folder).env_clear().env("NO_COLOR", "1");
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let (lines, said) = (BufReader::new(child.stderr.take().unwrap()), Arc::new(Mutex::new(String::new())));
+        let into = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                into.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        Served { child, said }
+    }
+
+    fn text(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    async fn says(&self, part: &str) {
+        let wait = async {
+            while !self.text().contains(part) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("{part}: {}", self.text()));
+    }
+
+    /// The address that it listens on.
+    fn address(&self, scheme: &str) -> String {
+        let text = self.text();
+        let (_, rest) = text.split_once(&format!("{scheme}://127.0.0.1:")).unwrap_or_else(|| panic!("{text}"));
+        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        format!("{scheme}://127.0.0.1:{port}")
+    }
+
+    fn hang_up(&self) {
+        let sent = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_hangup_reloads_what_can_change_and_says_what_needs_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue("first", "IP:127.0.0.1");
+    let write = |token: &str, more: &str| {
+        let file = format!(
+            "listen = \"127.0.0.1:0\"\nstore = \"memory:\"\ndata_dir = \"data\"\nbinance = \"off\"\n{more}\n\
+             [admin]\ntoken = \"{token}\"\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n"
+        );
+        std::fs::write(folder.path().join("gate.toml"), file).unwrap();
+    };
+    write("the-first-admin-token", "");
+    let gateway = Served::start(folder.path());
+    gateway.says("lastgood is listening").await;
+    let started = gateway.text();
+    for part in [concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), "file=\"gate.toml\"", "https://127.0.0.1:"] {
+        assert!(started.contains(part), "{part}: {started}");
+    }
+    let url = format!("{}/api/cache/stats", gateway.address("https"));
+    let client = trusting(&authority.certificate());
+    let status =
+        async |token: &str| client.get(&url).bearer_auth(token).send().await.map(|answer| answer.status().as_u16());
+    assert_eq!(status("the-first-admin-token").await.unwrap(), 200);
+
+    // Another certificate in the same files, another token, and a key that only counts at the start.
+    let other = Authority::new();
+    let (new_certificate, new_key) = other.issue("second", "IP:127.0.0.1");
+    std::fs::copy(new_certificate, &certificate).unwrap();
+    std::fs::copy(new_key, &key).unwrap();
+    write("the-other-admin-token", "namespace = \"other\"");
+    gateway.hang_up();
+    gateway.says("were reloaded").await;
+    let text = gateway.text();
+    assert!(text.contains("need a restart") && text.contains("namespace"), "{text}");
+    assert!(text.contains("admin.token") && !text.contains("the-other-admin-token"), "{text}");
+    // Connections that are open keep what they were shown.
+    let client = trusting(&other.certificate());
+    let status =
+        async |token: &str| client.get(&url).bearer_auth(token).send().await.map(|answer| answer.status().as_u16());
+    assert_eq!(status("the-other-admin-token").await.unwrap(), 200);
+    assert_eq!(status("the-first-admin-token").await.unwrap(), 401);
+
+    // A mistake changes nothing, and ends nothing.
+    write("the-other-admin-token", "nonsense = 1");
+    gateway.hang_up();
+    gateway.says("nothing of it was reloaded").await;
+    assert!(gateway.text().contains("unknown key"), "{}", gateway.text());
+    assert_eq!(status("the-other-admin-token").await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn with_json_every_line_of_the_log_is_json_from_the_first_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "listen = \"127.0.0.1:0\"\nstore = \"memory:\"\ndata_dir = \"data\"\nbinance = \"off\"\n\
+                [admin]\ntoken = \"short\"\n[log]\nformat = \"json\"\n";
+    std::fs::write(folder.path().join("gate.toml"), file).unwrap();
+    let gateway = Served::start(folder.path());
+    gateway.says("lastgood is listening").await;
+    let text = gateway.text();
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"))).collect();
+    let messages: Vec<&str> = lines.iter().filter_map(|line| line["fields"]["message"].as_str()).collect();
+    assert!(messages.iter().any(|message| message.contains("can be guessed")), "{messages:?}");
+}
