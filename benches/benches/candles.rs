@@ -168,23 +168,31 @@ async fn resident_bytes() {
     println!("{:>78} bytes of the process a candle of {text} bytes of text", taken);
 }
 
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// The bytes that Redis has for the keys of a pattern.
+fn used(server: &RedisServer, pattern: &str) -> String {
+    let keys = server.command(&["KEYS", pattern]);
+    let keys = keys.lines().filter(|key| !key.starts_with(['*', '$']));
+    let bytes = |key| server.command(&["MEMORY", "USAGE", key]).trim().trim_start_matches(':').parse::<u64>().ok();
+    keys.filter_map(bytes).sum::<u64>().to_string()
+}
+
 async fn in_redis(server: &RedisServer) {
-    let used = |pattern: &str| -> u64 {
-        let keys = server.command(&["KEYS", pattern]);
-        keys.lines()
-            .filter(|key| !key.starts_with(['*', '$']))
-            .filter_map(|key| {
-                server.command(&["MEMORY", "USAGE", key]).trim().trim_start_matches(':').parse::<u64>().ok()
-            })
-            .sum()
-    };
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(RedisOptions::parse(&server.url()).unwrap()));
     while store.probe().await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    blocks_in_redis(server, &store).await;
+    one_text_in_redis(server, &*store).await;
+    a_key_a_bar_in_redis(server, &*store).await;
+}
+
+/// As lastgood keeps them, read by a cache that has just been started.
+async fn blocks_in_redis(server: &RedisServer, store: &Arc<dyn Store>) {
     let newest = question("limit=1000");
     let write = median_of(30, || async {
-        let (cache, candles) = candles(Some(&store), true);
+        let (cache, candles) = candles(Some(store), true);
         server.command(&["FLUSHALL"]);
         let began = Instant::now();
         candles.answer(&newest).await.unwrap();
@@ -194,7 +202,7 @@ async fn in_redis(server: &RedisServer) {
     let write = write.await;
     let other = question_of("ETHUSDT", "limit=1");
     let cold = async |question: &Arc<Question>| {
-        let (_cache, candles) = candles(Some(&store), false);
+        let (_cache, candles) = candles(Some(store), false);
         // A process asks for the time by Redis' clock, and begins to hear of invalidations, once.
         assert!(candles.answer(&other).await.is_err(), "nothing is stored of it");
         let began = Instant::now();
@@ -203,39 +211,31 @@ async fn in_redis(server: &RedisServer) {
     };
     let read = median_of(300, || cold(&newest)).await;
     let last = question("limit=1");
-    let read_last = median_of(300, || cold(&last)).await;
-    let bytes = used("*klines*").to_string();
-    line(
-        "lastgood, Redis, cold cache (packed blocks of 256)",
-        &micros(write),
-        &micros(read),
-        &micros(read_last),
-        &bytes,
-    );
+    let last = median_of(300, || cold(&last)).await;
+    let layout = "lastgood, Redis, cold cache (packed blocks of 256)";
+    line(layout, &micros(write), &micros(read), &micros(last), &used(server, "*klines*"));
+}
 
+async fn one_text_in_redis(server: &RedisServer, store: &dyn Store) {
     let body = body();
-    let year = Duration::from_secs(365 * 86_400);
-    let write = median(300, || store.put("blob", body.clone(), year)).await;
+    let write = median(300, || store.put("blob", body.clone(), YEAR)).await;
     let read = median(300, || store.get("blob")).await;
-    line("one JSON text, Redis", &micros(write), &micros(read), &micros(read), &used("blob").to_string());
+    line("one JSON text, Redis", &micros(write), &micros(read), &micros(read), &used(server, "blob"));
+}
 
+async fn a_key_a_bar_in_redis(server: &RedisServer, store: &dyn Store) {
     let keys: Vec<String> = (0..CANDLES).map(|bar| format!("bar:{bar}")).collect();
     let rows = rows();
     let write = median(5, || async {
         for (key, row) in keys.iter().zip(&rows) {
-            store.put(key, Bytes::from(row.clone()), year).await.unwrap();
+            store.put(key, Bytes::from(row.clone()), YEAR).await.unwrap();
         }
     });
     let write = write.await;
     let read = median(100, || store.get_many(&keys)).await;
     let last = median(300, || store.get(&keys[999])).await;
-    line(
-        "a key a bar, MGET of known keys, Redis",
-        &micros(write),
-        &micros(read),
-        &micros(last),
-        &used("bar:*").to_string(),
-    );
+    let layout = "a key a bar, MGET of known keys, Redis";
+    line(layout, &micros(write), &micros(read), &micros(last), &used(server, "bar:*"));
 }
 
 /// Runs in a task of its own, as the handlers of requests do: where no other task works, a thread that only waits for a
