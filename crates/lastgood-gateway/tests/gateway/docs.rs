@@ -140,6 +140,37 @@ fn the_page_on_freshness_says_how_old_an_answer_may_be_by_the_code() {
     }
 }
 
+/// The scripts of the clients that the tests run set what the page says, part by part.
+#[test]
+fn the_settings_of_clients_on_the_page_are_those_that_the_tests_of_clients_use() {
+    let page = page("clients.md").replace('\'', "\"");
+    let script = |name: &str| std::fs::read_to_string(root().join("tests/clients").join(name)).unwrap();
+    let attributes = |text: &str| -> BTreeSet<String> {
+        let set = text.split("Client.").skip(1).filter_map(|rest| rest.split_once(" = "));
+        set.map(|(name, value)| {
+            let path = value.lines().next().unwrap().trim_matches(['"', 'f', '{']);
+            let path = path.strip_prefix("http://127.0.0.1:8090").or_else(|| path.strip_prefix("base}")).unwrap();
+            format!("{name} {path}")
+        })
+        .collect()
+    };
+    let set = attributes(&script("python_binance_client.py"));
+    assert_eq!((set.len(), &set), (5, &attributes(&page)));
+    for (script_of, settings) in [
+        ("ccxt_client.py", &["for name, url in api.items():", r#"re.sub(r"^https://[^/]+", "#][..]),
+        ("binance_connector_client.py", &["base_url="]),
+        ("binance_sdk_spot_client.py", &["base_path="]),
+        ("connector_client.mjs", &["new Spot(KEY, SECRET, { baseURL: "]),
+        ("binance_npm_client.mjs", &["baseUrl: "]),
+        ("api_node_client.mjs", &["httpBase", "httpFutures", "httpDelivery"]),
+        ("node_binance_books.mjs", &["urls: { base: "]),
+    ] {
+        for setting in settings {
+            assert!(page.contains(setting) && script(script_of).contains(setting), "{script_of}: {setting}");
+        }
+    }
+}
+
 /// Each link of the pages leads to a file of the repository.
 #[test]
 fn no_link_of_a_page_leads_nowhere() {
