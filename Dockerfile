@@ -1,7 +1,7 @@
 # The gateway alone, as a user of its own.
 #
 #   docker build -t lastgood .
-#   docker run -p 8090:8090 -v lastgood:/data -e LASTGOOD_ADMIN_TOKEN="$(openssl rand -hex 32)" --stop-timeout 30 lastgood
+#   docker run -p 127.0.0.1:8090:8090 -v lastgood:/data -e LASTGOOD_ADMIN_TOKEN="$(openssl rand -hex 32)" --stop-timeout 30 lastgood
 #
 # It listens beyond loopback, so it does not start without an admin token. A configuration file is mounted at
 # /etc/lastgood.toml and named by `-e LASTGOOD_CONFIG=/etc/lastgood.toml`. The environment wins over the file: the port is
