@@ -20,6 +20,8 @@
 mod authority;
 mod chaos_proxy;
 mod disk;
+#[cfg(test)]
+mod map;
 mod modules;
 mod pgbouncer;
 mod port;
