@@ -1,7 +1,7 @@
 //! An exchange's candles: rows that ascend, kept to the letter, or nothing.
 
 pub(crate) fn run(data: &[u8]) {
-    lastgood_market::candles::hold_rows(&bytes::Bytes::copy_from_slice(data));
+    lastgood_market::testing::hold_rows(&bytes::Bytes::copy_from_slice(data));
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {

@@ -65,7 +65,14 @@ impl Clients {
         self.over.load(Ordering::Relaxed)
     }
 
-    async fn send(&self, method: Method, gateway: usize, target: &str, headers: HeaderMap, body: String) -> Option<Got> {
+    async fn send(
+        &self,
+        method: Method,
+        gateway: usize,
+        target: &str,
+        headers: HeaderMap,
+        body: String,
+    ) -> Option<Got> {
         let url = format!("{}{target}", self.urls.get(gateway)?);
         let response = self.client.request(method, url).headers(headers).body(body).send().await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

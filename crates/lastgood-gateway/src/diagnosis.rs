@@ -87,7 +87,7 @@ impl Diagnosis {
         );
         for venue in Venue::ALL {
             let upstream = app.engine.upstreams.venue(venue);
-            let none_left = !upstream.hosts.is_empty() && !upstream.hosts.iter().any(|host| host.health.is_healthy());
+            let none_left = !upstream.hosts.is_empty() && !upstream.hosts.iter().any(|host| host.is_healthy());
             match upstream.condition.report() {
                 Report { state: State::Failing, reason, .. } => {
                     reasons.push(format!("exchange {venue}: {}", reason.unwrap_or_default()));

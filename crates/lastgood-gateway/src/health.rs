@@ -273,7 +273,7 @@ pub(crate) fn of(app: &App) -> Health {
         upstreams: with_hosts(app).map(|venue| upstream_health(app, venue)).collect(),
         sources: sources.map(|named| SourceHealth { name: named.name, condition: named.report.into() }).collect(),
         last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
-        exchange_clock_offset_ms: app.engine.upstreams.clock_skew.millis(),
+        exchange_clock_offset_ms: app.engine.upstreams.clock_skew(),
         bans: bans(app),
         cluster: app.fleet.as_deref().and_then(Fleet::stats).map(ClusterHealth::from),
         warming: warming(app),

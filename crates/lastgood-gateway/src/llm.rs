@@ -352,7 +352,8 @@ fn claim_unknown(why: &StoreError) -> Refused {
          taken it, did not answer: {}.",
         stored_value::reason(why)
     );
-    stored_value::ask_again(&detail, "Ask again once the store is back, or leave it: the claim runs out by itself.").into()
+    stored_value::ask_again(&detail, "Ask again once the store is back, or leave it: the claim runs out by itself.")
+        .into()
 }
 
 const TOKEN: &str = "the token from X-Claim";

@@ -66,18 +66,18 @@ impl ApiKey {
 
 /// The keys that a market's list is asked with: a user's, or the program's own.
 #[derive(Clone, Default)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// Whose they are; `None` for the program's own.
-    pub user: Option<UserId>,
+    pub(crate) user: Option<UserId>,
     /// The key for the testnet.
-    pub testnet: Option<ApiKey>,
+    pub(crate) testnet: Option<ApiKey>,
     /// The key for the exchange itself.
-    pub mainnet: Option<ApiKey>,
+    pub(crate) mainnet: Option<ApiKey>,
 }
 
 impl Keys {
     /// The key for an environment.
-    pub fn get(&self, environment: Environment) -> Option<&ApiKey> {
+    pub(crate) fn get(&self, environment: Environment) -> Option<&ApiKey> {
         match environment {
             Environment::Testnet => self.testnet.as_ref(),
             Environment::Mainnet => self.mainnet.as_ref(),
@@ -85,7 +85,7 @@ impl Keys {
     }
 
     /// For which environments there are keys.
-    pub fn there(&self) -> [bool; 2] {
+    pub(crate) fn there(&self) -> [bool; 2] {
         [self.testnet.is_some(), self.mainnet.is_some()]
     }
 }
@@ -137,12 +137,12 @@ impl UserKeys {
     }
 
     /// Whether any user may have a key, now or later.
-    pub fn may_be_there(&self) -> bool {
+    pub(crate) fn may_be_there(&self) -> bool {
         !self.sources.is_empty()
     }
 
     /// The keys of a user for a market; none while they cannot be looked up and none are remembered.
-    pub async fn of(&self, user: &UserId, venue: Venue) -> Keys {
+    pub(crate) async fn of(&self, user: &UserId, venue: Venue) -> Keys {
         let (testnet, mainnet) = tokio::join!(
             self.key((user.clone(), venue, Environment::Testnet)),
             self.key((user.clone(), venue, Environment::Mainnet))

@@ -109,7 +109,7 @@ impl BarSeries {
     }
 
     /// Whether a series may have this interval.
-    pub fn is_interval(interval: &str) -> bool {
+    pub(crate) fn is_interval(interval: &str) -> bool {
         interval::is_of_candles(Venue::Spot, interval)
     }
 

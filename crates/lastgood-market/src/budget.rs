@@ -77,7 +77,7 @@ struct State {
 }
 
 /// The part of a limit that is left to signed calls, which nothing here holds back, and to others on the address.
-pub const RESERVE: f64 = 0.08;
+pub(crate) const RESERVE: f64 = 0.08;
 /// The most calls under way before the first good answer.
 const FIRST_CALLS: u32 = 6;
 /// How long a call waits for the one that finds out whether a stop is over.
@@ -199,7 +199,7 @@ impl Budget {
 
     /// Spends on asking for the limits again, where one that is doubted holds calls back: out of turn, because a limit
     /// that is too low by mistake would never let itself be put right. At most once a minute, and not during a stop.
-    pub fn spend_on_limits(&self, weight: u32) -> Option<Spent<'_>> {
+    pub(crate) fn spend_on_limits(&self, weight: u32) -> Option<Spent<'_>> {
         let now = self.clock.now();
         let mut state = self.state(now);
         let ask = Ask { bucket: Bucket::Weight, weight, priority: Priority::Refresh, frequency: 0 };
@@ -243,7 +243,7 @@ impl Budget {
     /// # Errors
     ///
     /// While we back off from the exchange, or from what counts in `bucket`.
-    pub fn pass_unsigned(&self, bucket: Bucket) -> Result<Spent<'_>, Error> {
+    pub(crate) fn pass_unsigned(&self, bucket: Bucket) -> Result<Spent<'_>, Error> {
         let now = self.clock.now();
         let mut state = self.state(now);
         if let Some(error) = self.refusal_of_stop(&state, bucket, now) {
@@ -263,7 +263,7 @@ impl Budget {
     ///
     /// Nor is it known at each moment what the other gateways spend: each has a part of the rest under way, until the
     /// exchange or the store says what all have used.
-    pub fn feels_its_way(&self, ask: Ask) -> bool {
+    pub(crate) fn feels_its_way(&self, ask: Ask) -> bool {
         let now = self.clock.now();
         let state = self.state(now);
         let most = if state.is_probing { 1 } else { FIRST_CALLS.saturating_add(state.good.saturating_mul(2)) };

@@ -46,9 +46,9 @@ mod statement;
 mod view;
 mod voided;
 
-/// Checks what must hold of whatever is taken for an exchange's candles. For fuzzing.
+/// Checks what must hold of whatever is taken for an exchange's candles.
 #[cfg(feature = "testing")]
-pub fn hold_rows(body: &Bytes) {
+pub(crate) fn hold_rows(body: &Bytes) {
     rows::hold(body);
 }
 

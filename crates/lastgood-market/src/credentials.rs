@@ -23,9 +23,10 @@ mod sealed;
 mod user;
 
 pub use self::algorithm::{Algorithm, SecretError};
-pub use self::cipher::{MasterKey, SHORTEST_PASSPHRASE};
+pub use self::cipher::MasterKey;
+use self::cipher::SHORTEST_PASSPHRASE;
 pub use self::error::CredentialError;
-pub use self::file::FileStamp;
+pub(crate) use self::file::FileStamp;
 pub use self::records::Records;
 pub use self::sealed::open_sealed;
 pub use self::user::UserId;
@@ -164,7 +165,7 @@ impl CredentialStore {
     }
 
     /// What distinguishes one version of the file from the next, without opening it; `None` without a file.
-    pub fn stamp(&self) -> Option<FileStamp> {
+    pub(crate) fn stamp(&self) -> Option<FileStamp> {
         file::stamp(&self.path)
     }
 

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::bars::ApplicationBars;
 use crate::candles::Candles;
 use crate::fear_greed::FearGreed;
+use crate::line::Loader;
 use crate::regions::Regions;
 use crate::streams::{self, Streams};
 use crate::symbol_chain::SymbolChain;
@@ -25,10 +26,12 @@ use crate::warm::{self, Means, Warmer};
 use crate::{Budget, Identities, RegionName, Venue};
 
 mod ask;
+mod lone;
 mod noting;
 mod options;
 
 pub use self::ask::{Answered, Asked, Face};
+use self::lone::LoneSymbols;
 use self::noting::Noting;
 pub use self::options::{EngineOptions, SharedBudget, SharedStore};
 
@@ -45,7 +48,7 @@ pub struct Engine {
     /// The exchange's hosts, budgets, pauses and bans.
     pub upstreams: Arc<Upstreams>,
     /// Loads from them.
-    pub loader: Arc<ExchangeLoader>,
+    pub(crate) loader: Arc<ExchangeLoader>,
     /// The fear & greed index, where it has a host.
     pub fear_greed: Option<FearGreed>,
     /// Where the lists of symbols come from.
@@ -56,6 +59,8 @@ pub struct Engine {
     pub warmer: Arc<Warmer>,
     pub(crate) troubles: Arc<Troubles>,
     regions: Regions,
+    /// None where a store is shared: a snapshot serves the other processes, too.
+    lone: Option<LoneSymbols>,
     /// The part in the budget that processes on one store spend together; none where each has its own.
     budget_share: Option<Arc<BudgetShare>>,
     behind: JoinSet<()>,
@@ -133,6 +138,7 @@ impl Engine {
         let testnet_bans = options.bans(None);
         let symbols = SymbolChain::new(options.symbols, testnet_bans, (&loader, &troubles), &regions, &clock)?;
         let symbols = Arc::new(symbols);
+        let lone = options.shared.is_none().then(|| LoneSymbols::new(clock.clone()));
         let means = Means {
             cache: cache.clone(),
             regions: regions.clone(),
@@ -157,6 +163,7 @@ impl Engine {
             warmer: Arc::new(warmer),
             troubles,
             regions,
+            lone,
             budget_share,
             behind: JoinSet::new(),
         };
@@ -180,6 +187,11 @@ impl Engine {
     /// A region of the exchange's.
     pub fn region(&self, name: RegionName) -> &Region {
         self.regions.of(name)
+    }
+
+    /// What loads from the exchange.
+    pub fn loader(&self) -> Arc<dyn Loader> {
+        Arc::clone(&self.loader) as _
     }
 
     /// Which exchange each venue is of.

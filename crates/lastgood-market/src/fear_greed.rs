@@ -19,7 +19,7 @@ pub use self::source::FearGreed;
 /// The index's publisher. Keys leave its name out.
 const PUBLISHER: &str = "api.alternative.me";
 /// The path below the API's base.
-pub const PATH: &str = "/fng/";
+pub(crate) const PATH: &str = "/fng/";
 /// The most readings that are asked for at once: more than the index has days.
 pub const LARGEST_LIMIT: u32 = 10_000;
 
@@ -39,7 +39,7 @@ pub struct Reading {
 }
 
 /// The query for the newest `limit` readings: at least one, at most [`LARGEST_LIMIT`].
-pub fn query(limit: u32) -> String {
+pub(crate) fn query(limit: u32) -> String {
     format!("limit={}&format=json", limit.clamp(1, LARGEST_LIMIT))
 }
 
@@ -166,7 +166,7 @@ fn check_table(body: &[u8]) -> Result<Duration, NotReadings> {
 /// # Errors
 ///
 /// The problem with it, when it is no answer of the index: the API reports errors with status 200.
-pub fn check(body: &[u8]) -> Result<Duration, NotReadings> {
+pub(crate) fn check(body: &[u8]) -> Result<Duration, NotReadings> {
     let answer: Answer<Row> = read(body)?;
     let newest = answer.data.first().ok_or(NotReadings::Empty)?;
     if answer.data.iter().any(|row| !(0..=100).contains(&row.value)) {
@@ -197,7 +197,7 @@ fn left_until_update(seconds: Option<i64>) -> Duration {
 }
 
 /// The readings in a body that passes [`check`], newest first.
-pub fn readings(body: &[u8]) -> Option<Vec<Reading>> {
+pub(crate) fn readings(body: &[u8]) -> Option<Vec<Reading>> {
     check(body).ok()?;
     let answer: Answer<Row> = serde_json::from_slice(body).ok()?;
     answer.data.into_iter().map(Row::into_reading).collect()

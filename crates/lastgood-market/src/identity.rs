@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::venue::Venue;
 
 /// The public exchange. Keys leave its name out.
-pub const PUBLIC: &str = "binance.com";
+pub(crate) const PUBLIC: &str = "binance.com";
 
 /// Which exchange the answers of each venue are of.
 ///

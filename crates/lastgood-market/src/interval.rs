@@ -57,7 +57,7 @@ pub fn candle_at(interval: &str, at: u64) -> Option<(u64, u64)> {
 }
 
 /// How long a list of candles with the forming one is fresh, besides that it never outlives that candle.
-pub fn fresh_for(preset: Preset, interval: &str) -> Duration {
+pub(crate) fn fresh_for(preset: Preset, interval: &str) -> Duration {
     let length = length(interval).unwrap_or(Duration::from_secs(60)).as_secs();
     let seconds = match (preset, length) {
         (Preset::Trading, ..=60) => 1,

@@ -30,12 +30,14 @@ pub mod query;
 pub mod region;
 #[cfg(feature = "http")]
 mod regions;
-pub mod stream;
+mod stream;
 #[cfg(feature = "http")]
 pub mod streams;
 #[cfg(feature = "http")]
 pub mod symbol_chain;
 pub mod symbols;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "http")]
 mod trouble;
 #[cfg(feature = "http")]

@@ -20,7 +20,7 @@ mod before;
 mod moment;
 mod repeat;
 
-pub use self::moment::is_outdated;
+pub(crate) use self::moment::is_outdated;
 use self::moment::{Back, Moment};
 pub use self::repeat::Repeat;
 
@@ -122,7 +122,8 @@ impl Line {
     }
 
     /// Whether the answer may start a local order book, so that one from before the question is of no use.
-    pub fn starts_book(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn starts_book(&self) -> bool {
         self.starts_book
     }
 
@@ -135,7 +136,7 @@ impl Line {
     pub async fn answer<K: Keeper>(&self, keeper: &K) -> Result<Answered<'_>, Error> {
         let region = keeper.region(&self.load);
         let stopwatch = region.composite().stopwatch();
-        let answered = self.answer_uncounted(keeper).await;
+        let answered = self.answer_uncounted(keeper, || false).await;
         match &answered {
             Ok(answered) => region.composite().count_timed(answered.answer.outcome(), stopwatch),
             Err(error) => region.composite().count_failed(error),
@@ -144,17 +145,21 @@ impl Line {
     }
 
     /// As [`Line::answer`], for a caller that may have something to serve in place of an error: the answer is the
-    /// caller's to count.
+    /// caller's to count. Where a load is needed, `is_alone` says whether the question is best loaded by itself.
     ///
     /// # Errors
     ///
     /// As [`Line::answer`].
-    pub async fn answer_uncounted<K: Keeper>(&self, keeper: &K) -> Result<Answered<'_>, Error> {
+    pub(crate) async fn answer_uncounted<K: Keeper>(
+        &self,
+        keeper: &K,
+        is_alone: impl FnOnce() -> bool,
+    ) -> Result<Answered<'_>, Error> {
         let kept = if keeper.region(&self.load).is_enabled() { self.newest(keeper) } else { None };
         match kept {
             Some(kept) if !self.starts_book && kept.answer.freshness() == Freshness::Fresh => Ok(kept),
             // Boxed, so that a hit does not carry the room that a load needs.
-            kept => Box::pin(self.answer_by_loading(keeper, kept.is_some())).await,
+            kept => Box::pin(self.answer_by_loading(keeper, kept.is_some(), is_alone())).await,
         }
     }
 
@@ -169,8 +174,13 @@ impl Line {
         kept.map(|kept| kept.given_as(Outcome::LastGood(error.reason))).ok_or(error)
     }
 
-    async fn answer_by_loading<K: Keeper>(&self, keeper: &K, has_kept: bool) -> Result<Answered<'_>, Error> {
-        let loading = self.load_any(keeper, has_kept);
+    async fn answer_by_loading<K: Keeper>(
+        &self,
+        keeper: &K,
+        has_kept: bool,
+        is_alone: bool,
+    ) -> Result<Answered<'_>, Error> {
+        let loading = self.load_any(keeper, has_kept, is_alone);
         // A reader with something to serve does not wait longer for better; but no book can start from it.
         let loaded = match has_kept && !self.starts_book {
             false => loading.await,
@@ -222,8 +232,12 @@ impl Line {
         kept.given_as(outcome)
     }
 
-    /// Loads what serves others too; where that does not hold the answer, or is refused or garbled, the question itself.
-    async fn load_any<K: Keeper>(&self, keeper: &K, has_kept: bool) -> Result<Answered<'_>, Error> {
+    /// Loads what serves others too; where that does not hold the answer, or is refused or garbled, the question itself. That one
+    /// at once where it is asked alone.
+    async fn load_any<K: Keeper>(&self, keeper: &K, has_kept: bool, is_alone: bool) -> Result<Answered<'_>, Error> {
+        if let Some(direct) = self.direct.as_ref().filter(|_| is_alone) {
+            return self.load_one(keeper, direct, has_kept).await;
+        }
         let loaded = self.load_one(keeper, &self.load, has_kept).await;
         let lacks_it = loaded.as_ref().is_ok_and(|answered| !answered.holds(keeper));
         let reason = match &loaded {

@@ -33,7 +33,7 @@ impl Projection {
 }
 
 /// Whether `body` holds all of what `projection` asks for, which [`project()`] would find. `index` is of the same body.
-pub fn holds(body: &[u8], projection: &Projection, index: Option<&Index>) -> bool {
+pub(crate) fn holds(body: &[u8], projection: &Projection, index: Option<&Index>) -> bool {
     match projection {
         Projection::Whole | Projection::Levels(_) => true,
         Projection::Row(symbol) => index.is_some_and(|index| index.row(symbol).is_some()),
@@ -222,7 +222,7 @@ pub(crate) fn rows(body: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
 }
 
 /// How many elements the array that is `body` has, and the last one; `None` if it is no array.
-pub fn count_and_last(body: &[u8]) -> Option<(usize, Option<&[u8]>)> {
+pub(crate) fn count_and_last(body: &[u8]) -> Option<(usize, Option<&[u8]>)> {
     let mut count = 0;
     let mut last = None;
     for row in elements(body, skip_blanks(body, 0))? {

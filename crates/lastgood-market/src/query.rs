@@ -80,7 +80,7 @@ impl<'a> Params<'a> {
 
 /// The symbols of a `symbols=["A","B"]` list that is written as the exchange wants it: no blanks, no escapes, none
 /// twice. Any other is for the exchange to judge.
-pub fn symbol_list(list: &str) -> Option<Vec<String>> {
+pub(crate) fn symbol_list(list: &str) -> Option<Vec<String>> {
     let symbols: Vec<String> = serde_json::from_str(list).ok()?;
     let is_plain = !symbols.is_empty() && symbols.iter().all(|symbol| is_symbol(symbol));
     let distinct: HashSet<&String> = symbols.iter().collect();
@@ -89,7 +89,7 @@ pub fn symbol_list(list: &str) -> Option<Vec<String>> {
 }
 
 /// Whether a name is of the form that symbols have: letters of any script, but no small Latin ones.
-pub fn is_symbol(name: &str) -> bool {
+pub(crate) fn is_symbol(name: &str) -> bool {
     let is_legal = |c: char| !c.is_ascii_lowercase() && (c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
     (1..=LONGEST_SYMBOL).contains(&name.chars().count()) && name.chars().all(is_legal)
 }

@@ -16,18 +16,18 @@ use crate::venue::{Recipe, Venue};
 
 mod order;
 
-pub use self::order::{Misplaced, Order, Stamp};
+pub(crate) use self::order::{Misplaced, Order, Stamp};
 
 /// The most streams of one connection.
-pub const STREAMS_A_CONNECTION: usize = 1_024;
+pub(crate) const STREAMS_A_CONNECTION: usize = 1_024;
 /// The most messages that a client may send a second; one more closes the connection.
-pub const MESSAGES_A_SECOND: u32 = 5;
+pub(crate) const MESSAGES_A_SECOND: u32 = 5;
 /// The seconds after which the exchange closes each connection.
-pub const LIFETIME_SECONDS: u64 = 24 * 3_600;
+pub(crate) const LIFETIME_SECONDS: u64 = 24 * 3_600;
 
 /// A message of a combined stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
+pub(crate) enum Message {
     /// A candle changed.
     Candle {
         /// The name of the stream.
@@ -59,14 +59,14 @@ pub enum Message {
 }
 
 /// The stream of a series' candles; `None` where no stream has them as REST does.
-pub fn candle_stream(series: &Series) -> Option<String> {
+pub(crate) fn candle_stream(series: &Series) -> Option<String> {
     let has_stream = matches!(series.endpoint.path, "/api/v3/klines" | "/fapi/v1/klines");
     (has_stream && series.is_streamed())
         .then(|| format!("{}@kline_{}", series.symbol().to_lowercase(), series.interval))
 }
 
 /// The stream that keeps the answer to a request current; `None` where there is none.
-pub fn ticker_stream(request: &UpstreamRequest) -> Option<String> {
+pub(crate) fn ticker_stream(request: &UpstreamRequest) -> Option<String> {
     let symbol = request.query.strip_prefix("symbol=").filter(|rest| !rest.contains(['&', '%']))?;
     let kind = match request.endpoint.path {
         "/api/v3/ticker/24hr" | "/fapi/v1/ticker/24hr" => "ticker",
@@ -79,7 +79,7 @@ pub fn ticker_stream(request: &UpstreamRequest) -> Option<String> {
 /// The path below a host of streams that delivers the streams which this crate names.
 ///
 /// Futures streams are routed: candles and tickers come under `/market` only, and another path stays silent.
-pub fn stream_path(venue: Venue) -> &'static str {
+pub(crate) fn stream_path(venue: Venue) -> &'static str {
     match venue {
         Venue::Spot => "/stream",
         Venue::UsdM | Venue::CoinM => "/market/stream",
@@ -87,7 +87,7 @@ pub fn stream_path(venue: Venue) -> &'static str {
 }
 
 /// A request to begin or to end some streams.
-pub fn request(begin: bool, streams: &[String], id: u64) -> String {
+pub(crate) fn request(begin: bool, streams: &[String], id: u64) -> String {
     let method = if begin { "SUBSCRIBE" } else { "UNSUBSCRIBE" };
     serde_json::json!({ "method": method, "params": streams, "id": id }).to_string()
 }
@@ -201,7 +201,7 @@ const EARLY: u64 = 1_000;
 const LATE: u64 = 60_000;
 
 /// Reads a message of a venue's streams, combined or raw. `None` for anything else.
-pub fn read(venue: Venue, text: &str) -> Option<Message> {
+pub(crate) fn read(venue: Venue, text: &str) -> Option<Message> {
     let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
     if envelope.event.as_deref() == Some("serverShutdown") {
         return Some(Message::Shutdown);

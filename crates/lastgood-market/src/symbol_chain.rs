@@ -267,7 +267,7 @@ impl SymbolChain {
     }
 
     /// The budgets of the testnets, where they are asked.
-    pub fn testnet_budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
+    pub(crate) fn testnet_budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
         // COIN-M has no list.
         self.testnet.iter().flat_map(Upstreams::budgets).filter(|(venue, _)| *venue != Venue::CoinM)
     }

@@ -21,18 +21,18 @@ pub use self::selection::Selection;
 
 /// A prepared list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The rows, a JSON array.
-    pub rows: Bytes,
+    pub(crate) rows: Bytes,
     /// How many there are; never none.
-    pub count: usize,
+    pub(crate) count: usize,
     /// A hash of the rows whatever their order: it changes when a symbol is listed, delisted or changed.
-    pub version: String,
+    pub(crate) version: String,
 }
 
 /// An exchangeInfo of which no list can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unusable {
+pub(crate) enum Unusable {
     /// It is no exchangeInfo, or a symbol in it lacks its name, status or assets.
     Malformed,
     /// No symbol in it is trading.
@@ -56,7 +56,7 @@ impl std::error::Error for Unusable {}
 /// # Errors
 ///
 /// When the exchangeInfo cannot be read, or none of its symbols is trading.
-pub fn prepare(exchange_info: &[u8], tickers: Option<&[u8]>, popular: &[String]) -> Result<Prepared, Unusable> {
+pub(crate) fn prepare(exchange_info: &[u8], tickers: Option<&[u8]>, popular: &[String]) -> Result<Prepared, Unusable> {
     let mut rows = rows::trading(exchange_info)?;
     let version = rows::version(&mut rows);
     order::sort(&mut rows, tickers.unwrap_or_default(), popular);
@@ -112,7 +112,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// The stamp as text.
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         format!("{} {} {}", self.version, self.link, self.refreshed_at.as_millis())
     }
 

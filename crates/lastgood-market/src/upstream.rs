@@ -3,7 +3,6 @@
 //! A host comes from the configuration, by venue, and from nowhere else. Redirects are not followed: they are answers
 //! like any other. Requests are put on the wire with the bytes they came with, because those are what was signed.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -36,23 +35,23 @@ mod site;
 
 pub use self::bans::BanMemory;
 pub use self::client::{RequestBody, strip_hop_by_hop};
-pub use self::clock_skew::ClockSkew;
+use self::clock_skew::ClockSkew;
 pub use self::error::UpstreamError;
-pub use self::exchange::{Mixed, exchange_of, mixed, own_name};
-pub use self::health::{CallResult, Health};
-pub use self::health_check::{share_bans, watch_health};
+use self::exchange::own_name;
+pub use self::exchange::{Mixed, exchange_of, mixed};
+pub use self::health::CallResult;
+pub(crate) use self::health_check::{share_bans, watch_health};
 pub use self::host::{Host, VenueUpstream};
-pub use self::loader::ExchangeLoader;
-pub(crate) use self::loader::yielded;
-pub use self::options::{
-    BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, OPTIONS_BASE, Options, PORTFOLIO_BASE, SPOT_BASES,
-};
-pub use self::remembered::remember_identities;
+pub(crate) use self::loader::{ExchangeLoader, yielded};
+pub use self::options::{BaseUrl, NoBaseUrl, Options};
+pub(crate) use self::remembered::remember_identities;
 pub use self::sent::BadBody;
-pub use self::share::{BudgetShare, SharePace};
+pub(crate) use self::share::BudgetShare;
+pub use self::share::SharePace;
 pub use self::site::SiteClient;
 
 use self::client::{HttpClient, public_request, read, used_weight};
+use self::health::not_connected;
 use self::refusals::reason_to_stop;
 
 /// Try at most this many hosts per request; all but the last get this long.
@@ -69,7 +68,7 @@ pub struct Upstreams {
     /// How often keys are asked for: under scarcity the hot ones are refreshed first.
     pub frequency: Frequency,
     /// How far the exchange's clock is from ours. One for all: theirs go together.
-    pub clock_skew: ClockSkew,
+    pub(crate) clock_skew: ClockSkew,
     clock: Clock,
     /// Which exchange each venue is of.
     identities: Identities,
@@ -199,6 +198,11 @@ impl Upstreams {
         self.every_budget().for_each(|budget| budget.loses_others());
     }
 
+    /// How far the exchange's clock is ahead of this machine's, in ms; negative where it is behind.
+    pub fn clock_skew(&self) -> i64 {
+        self.clock_skew.millis()
+    }
+
     /// Fetches a public answer, whole, from the first host that gives one, and checks that it is what was asked for.
     ///
     /// # Errors
@@ -215,7 +219,7 @@ impl Upstreams {
     /// # Errors
     ///
     /// As [`Upstreams::load`].
-    pub async fn load_as(
+    pub(crate) async fn load_as(
         &self,
         request: &UpstreamRequest,
         priority: Priority,
@@ -318,7 +322,12 @@ impl Upstreams {
         Attempt::Ended(ended, result)
     }
 
-    async fn ask_host(&self, host: &Host, question: Question<'_>, spent: &Spent<'_>) -> (Result<Reply, Error>, CallResult) {
+    async fn ask_host(
+        &self,
+        host: &Host,
+        question: Question<'_>,
+        spent: &Spent<'_>,
+    ) -> (Result<Reply, Error>, CallResult) {
         let Question { request, target, key, .. } = question;
         let sent = match public_request(&host.url, target, request.micros, key) {
             Ok(sent) => sent,
@@ -365,22 +374,6 @@ impl Upstreams {
         let now = self.clock.now().as_millis();
         Timestamp::from_millis(now.saturating_add_signed(self.clock_skew.millis()))
     }
-}
-
-/// How a call ended whose connection was not made: for want of something of our own, the host is not to blame.
-fn not_connected(why: &(dyn std::error::Error + 'static)) -> CallResult {
-    let causes = std::iter::successors(Some(why), |why| why.source());
-    match causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_of_this_machine) {
-        true => CallResult::GivenUp,
-        false => CallResult::Unreachable,
-    }
-}
-
-fn is_of_this_machine(why: &io::Error) -> bool {
-    /// ENFILE and EMFILE, which have no kind.
-    const NO_HANDLES: [i32; 2] = [23, 24];
-    why.raw_os_error().is_some_and(|code| NO_HANDLES.contains(&code))
-        || matches!(why.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
 }
 
 /// The error for a host that no connection leads to: if that is a proxy's doing, the host is not to blame.

@@ -22,7 +22,7 @@ pub struct UpstreamRequest {
     /// What asking costs.
     pub weight: u32,
     /// What a good answer looks like: never [`Shape::ObjectForSymbol`].
-    pub shape: Shape,
+    pub(crate) shape: Shape,
     /// What part of it was asked for.
     pub projection: Projection,
     /// Whether response times are wanted in microseconds.

@@ -14,7 +14,7 @@ mod content;
 mod unfit;
 
 pub(crate) use self::content::is_decimal;
-pub use self::unfit::Unfit;
+use self::unfit::Unfit;
 
 /// An HTTP answer of the exchange, read to its end.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl Fetched {
 
     /// Whether it refuses the API key that it was asked with, rather than the question or this address. A page of the
     /// firewall's does not speak of the key.
-    pub fn refuses_key(&self) -> bool {
+    pub(crate) fn refuses_key(&self) -> bool {
         let refuses = |error: ErrorBody| KEY_REFUSALS.contains(&error.code);
         let by_status = matches!(self.status, 401 | 403) && !self.is_page();
         by_status || self.error_body().is_some_and(refuses)
@@ -126,7 +126,7 @@ impl Fetched {
 }
 
 /// The end of a ban, from either wording of its message: in ms, as it is published, or in s or µs.
-pub fn banned_until(msg: &str) -> Option<Timestamp> {
+pub(crate) fn banned_until(msg: &str) -> Option<Timestamp> {
     const WORDS: &str = "banned until ";
     let at = msg.to_ascii_lowercase().find(WORDS)? + WORDS.len();
     let digits = msg[at..].split(|c: char| !c.is_ascii_digit()).next()?;
@@ -144,7 +144,7 @@ pub fn banned_until(msg: &str) -> Option<Timestamp> {
 /// # Errors
 ///
 /// When it is none.
-pub fn check_answer(text: &str, request: &UpstreamRequest) -> Result<(), Unfit> {
+pub(crate) fn check_answer(text: &str, request: &UpstreamRequest) -> Result<(), Unfit> {
     content::check(text, request.shape, request.endpoint.content, &request.asked)
 }
 

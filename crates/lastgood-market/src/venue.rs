@@ -10,9 +10,11 @@ mod weight;
 
 pub use self::bucket::Bucket;
 pub use self::content::Kind;
-pub use self::endpoints::{ENDPOINTS, endpoint};
+pub use self::endpoints::ENDPOINTS;
+pub(crate) use self::endpoints::endpoint;
 pub use self::pass_only::PassOnly;
-pub use self::weight::{Weight, weight_of};
+pub use self::weight::Weight;
+pub(crate) use self::weight::weight_of;
 
 use crate::region::RegionName;
 
@@ -99,7 +101,7 @@ pub enum Recipe {
 
 /// What a good answer looks like at its outermost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// `{…}`
     Object,
     /// `[…]`
@@ -126,11 +128,11 @@ pub struct Endpoint {
     /// What it costs upstream.
     pub weight: Weight,
     /// What a good answer looks like.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
     /// What it must contain; where it is an array, each of its rows.
     pub content: &'static Kind,
     /// Whether the used-weight header of its answers can be believed; the exchange documents two that cannot.
-    pub states_weight: bool,
+    pub(crate) states_weight: bool,
 }
 
 impl PartialEq for Endpoint {

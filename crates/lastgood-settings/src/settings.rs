@@ -230,7 +230,7 @@ impl Settings {
         match &self.store {
             StoreSetting::Embedded { path: Some(path) } => Some(path.clone()),
             StoreSetting::Embedded { path: None } => Some(self.data_dir.join("lastgood.redb")),
-            StoreSetting::Memory | StoreSetting::Redis(_) | StoreSetting::Upstash(_) => None,
+            _ => None,
         }
     }
 

@@ -47,9 +47,7 @@ pub(crate) fn list(raw: &Raw, protocol: Protocol) -> Result<Vec<BaseUrl>, Wrong>
         urls.push(url);
     }
     if urls.is_empty() {
-        return Err(
-            Wrong::new("the list is empty").hint(format!("name at least one {}:// URL", protocol.schemes()[0]))
-        );
+        return Err(Wrong::new("the list is empty").hint(format!("name at least one {}:// URL", protocol.schemes()[0])));
     }
     Ok(urls)
 }

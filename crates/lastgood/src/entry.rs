@@ -71,11 +71,11 @@ pub struct Loaded {
     pub tags: Vec<String>,
     /// When the value goes to the store.
     pub persist: Persist,
-    /// What [`Entry::memoised`] is to give, where it is known already.
+    /// What [`Answer::memoised`](crate::Answer::memoised) is to give, where it is known already.
     pub memoised: Memoised,
 }
 
-/// Something worked out of a value before it is kept; see [`Entry::memoised`].
+/// Something worked out of a value before it is kept; see [`Answer::memoised`](crate::Answer::memoised).
 #[derive(Clone, Default)]
 pub struct Memoised(Option<Arc<dyn Any + Send + Sync>>);
 
@@ -141,7 +141,7 @@ impl From<Bytes> for Loaded {
 }
 
 /// A value with its times, as it lies in memory. Freshness is never stored, always judged: see [`Entry::freshness`].
-pub struct Entry {
+pub(crate) struct Entry {
     pub(crate) value: Value,
     /// When the load began: what the answer can know of the world is no younger. Orders entries of one key.
     pub(crate) fetch_started_at: Timestamp,
@@ -193,7 +193,7 @@ impl Entry {
     }
 
     /// How good the entry is at `now`. The one place that judges.
-    pub fn freshness(&self, now: Timestamp) -> Freshness {
+    pub(crate) fn freshness(&self, now: Timestamp) -> Freshness {
         if now < self.times.fresh_until {
             Freshness::Fresh
         } else if now < self.times.stale_until {
@@ -293,11 +293,8 @@ impl Entry {
         self.taken_at == Timestamp::EPOCH
     }
 
-    /// Something worked out of the body once and kept as long as it: an index, a compressed form. An entry has room
-    /// for one such thing; asked for another type, it is worked out each time.
-    ///
-    /// The memory limit counts it as 384 bytes, and half of a body of 1,400 bytes or more: keep it smaller than that.
-    pub fn memoised<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
+    /// See [`Answer::memoised`](crate::Answer::memoised).
+    pub(crate) fn memoised<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
         let mut make = Some(make);
         let held = self.memoised.get_or_init(|| match make.take() {
             Some(make) => Arc::new(make(&self.value)),

@@ -77,7 +77,7 @@ pub use self::bulk::{Invalidated, Selector};
 pub use self::cache::{Cache, CacheStatus, Largest, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::confirm::Unconfirmed;
-pub use self::entry::{Entry, Freshness, Loaded, Memoised, Persist, Value};
+pub use self::entry::{Freshness, Loaded, Memoised, Persist, Value};
 pub use self::error::{BuildError, Error, LoadError, Reason};
 pub use self::explain::{Backoff, Explanation};
 pub use self::invalidation::{Matches, Mode, Selectors};
@@ -85,7 +85,7 @@ pub use self::keyed_mutex::{KeyGuard, KeyedMutex};
 pub use self::listing::{Listing, Tiers};
 pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats, Stopwatch, Timed};
 pub use self::outcome::{BypassReason, Outcome, Tier};
-pub use self::policy::{FOREVER_TTL, Keep, Policy};
+pub use self::policy::{Keep, Policy};
 pub use self::region::{
     Answer, Basis, Composed, Composite, Conditional, Filled, Region, Siblings, TypedAnswer, TypedRegion, WasThere,
 };

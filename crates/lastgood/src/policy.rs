@@ -47,12 +47,12 @@ pub struct Policy {
 pub enum Keep {
     /// This long after its freshness ended.
     For(Duration),
-    /// For as long as there is room. Stores that want a time to live get [`FOREVER_TTL`], renewed by each write.
+    /// For as long as there is room. Stores that want a time to live get 90 days, renewed by each write.
     Forever,
 }
 
 /// What "forever" means to a store in which every key has a time to live: 90 days.
-pub const FOREVER_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+pub(crate) const FOREVER_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
 
 impl Policy {
     /// A policy with the given freshness and the defaults of each field.

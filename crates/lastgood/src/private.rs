@@ -31,7 +31,7 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 /// How a file is opened for reading and writing, made for its owner alone (0600) where it is missing.
-pub fn options() -> OpenOptions {
+pub(crate) fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true);
     #[cfg(unix)]

@@ -16,7 +16,7 @@ use super::answer::json;
 use super::caller::Caller;
 use crate::app::App;
 use crate::figures::{Lasting, StoreCommands};
-use crate::fleet::{Counts, Fleet, FleetStats};
+use crate::fleet::{Counts, Fleet};
 
 #[derive(Serialize)]
 struct Status {

@@ -65,7 +65,7 @@ impl Keeper for App {
     }
 
     fn loader(&self) -> Arc<dyn Loader> {
-        Arc::clone(&self.engine.loader) as _
+        self.engine.loader()
     }
 }
 

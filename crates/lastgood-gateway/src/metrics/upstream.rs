@@ -43,7 +43,7 @@ pub(super) fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) ->
     budget_counters(encoder, &standings)?;
     bucket_values(encoder, &standings)?;
     let help = "How far the exchange's clock is ahead of this machine's, as far as its answers tell";
-    let ahead = app.engine.upstreams.clock_skew.millis() as f64 / 1e3;
+    let ahead = app.engine.upstreams.clock_skew() as f64 / 1e3;
     let name = "exchange_clock_offset_seconds";
     ConstGauge::new(ahead).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     host_values(encoder, app)
@@ -133,7 +133,7 @@ fn host_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let mut family = encoder.encode_descriptor("upstream_healthy", help, None, MetricType::Gauge)?;
     for (venue, host) in hosts() {
         let labels = [("venue", venue.as_str()), ("base", host.url.as_str())];
-        gauge(u64::from(host.health.is_healthy())).encode(family.encode_family(&labels)?)?;
+        gauge(u64::from(host.is_healthy())).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
 }

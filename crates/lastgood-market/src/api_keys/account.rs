@@ -62,7 +62,7 @@ impl AccountKeys {
     }
 
     /// The keys for a venue.
-    pub fn of(&self, venue: Venue) -> Keys {
+    pub(crate) fn of(&self, venue: Venue) -> Keys {
         let key = |environment| self.get(venue, environment).cloned();
         Keys { user: None, testnet: key(Environment::Testnet), mainnet: key(Environment::Mainnet) }
     }

@@ -15,14 +15,14 @@ use crate::venue::Bucket;
 /// [`LONGEST_DOUBT`].
 pub const LONGEST_BAN: Duration = Duration::from_secs(3 * 86_400);
 /// The exchange's shortest ban, and how long one lasts whose answer names no time.
-pub const SHORTEST_BAN: Duration = Duration::from_secs(120);
+pub(crate) const SHORTEST_BAN: Duration = Duration::from_secs(120);
 /// The longest pause that is not a ban: the longest window of the exchange's request limits. A longer one is cut to
 /// this, and then one request finds out.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How long a pause lasts whose answer names no time: the window of the request weight.
-pub const USUAL_PAUSE: Duration = Duration::from_secs(60);
+pub(crate) const USUAL_PAUSE: Duration = Duration::from_secs(60);
 /// The longest time between two requests that find out whether a ban of unbelievable length is over.
-pub const LONGEST_DOUBT: Duration = Duration::from_secs(3_600);
+pub(crate) const LONGEST_DOUBT: Duration = Duration::from_secs(3_600);
 /// A stated limit counts as no more than this many times the venue's usual one; the largest change that the exchange
 /// ever made was fivefold (1,200 to 6,000). One that is above the usual is given up with the first refusal.
 pub const MOST_TIMES: u64 = 10;
@@ -46,7 +46,7 @@ pub const fn longest(reason: Reason) -> Duration {
 }
 
 /// How long a stop for this reason lasts whose answer names no time.
-pub const fn usual(reason: Reason) -> Duration {
+pub(crate) const fn usual(reason: Reason) -> Duration {
     match reason {
         Reason::Banned => SHORTEST_BAN,
         _ => USUAL_PAUSE,

@@ -116,7 +116,7 @@ impl Series {
     }
 
     /// Whether its rows are as a stream has them: in milliseconds, by UTC.
-    pub fn is_streamed(&self) -> bool {
+    pub(crate) fn is_streamed(&self) -> bool {
         !self.micros && self.names.iter().all(|(name, _)| *name != "timeZone")
     }
 

@@ -16,7 +16,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::{Credential, CredentialError, Label};
 
 /// A shorter text is no passphrase.
-pub const SHORTEST_PASSPHRASE: usize = 16;
+pub(super) const SHORTEST_PASSPHRASE: usize = 16;
 
 const KEY_BYTES: usize = 32;
 /// Keeps the keys of this file apart from any other use of the same master key.
@@ -84,7 +84,7 @@ impl MasterKey {
     ///
     /// # Errors
     ///
-    /// [`CredentialError::BadMasterKey`] when it is neither 32 bytes nor a passphrase of [`SHORTEST_PASSPHRASE`]
+    /// [`CredentialError::BadMasterKey`] when it is neither 32 bytes nor a passphrase of 16
     /// characters.
     pub fn parse(text: &SecretString) -> Result<MasterKey, CredentialError> {
         let text = text.expose_secret().trim();

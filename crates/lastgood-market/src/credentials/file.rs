@@ -106,7 +106,7 @@ pub(super) fn stamp(path: &Path) -> Option<FileStamp> {
 
 /// See [`stamp`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileStamp {
+pub(crate) struct FileStamp {
     inode: u64,
     bytes: u64,
     modified: Option<SystemTime>,

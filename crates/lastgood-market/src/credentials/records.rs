@@ -54,7 +54,7 @@ impl Records {
     /// # Errors
     ///
     /// [`CredentialError::Damaged`] when one of them does not open.
-    pub fn open_all(&self) -> Result<Vec<Credential>, CredentialError> {
+    pub(crate) fn open_all(&self) -> Result<Vec<Credential>, CredentialError> {
         self.open(self.records.iter())
     }
 

@@ -77,7 +77,8 @@ impl Engine {
     async fn entry<'a, F: Face>(&self, line: &'a Line, face: &F) -> Result<line::Answered<'a>, Error> {
         let composite = face.region(line.load()).composite();
         let stopwatch = composite.stopwatch();
-        let answered = entry_uncounted(line, face).await;
+        let is_alone = || self.lone.as_ref().is_some_and(|lone| lone.is_alone(line));
+        let answered = entry_uncounted(line, face, is_alone).await;
         match &answered {
             Ok(answered) => composite.count_timed(answered.answer.outcome(), stopwatch),
             Err(error) => composite.count_failed(error),
@@ -106,7 +107,7 @@ impl Engine {
     ) -> Result<Answered<'a>, Error> {
         let composite = self.region(RegionName::Klines).composite();
         let line = Line::only(Arc::clone(&question.direct));
-        let error = match entry_uncounted(&line, face).await {
+        let error = match entry_uncounted(&line, face, || false).await {
             Ok(line::Answered { answer, .. }) => {
                 composite.count(answer.outcome());
                 return Ok(Answered::Entry(line::Answered { answer, request: &question.direct }));
@@ -148,8 +149,12 @@ impl Engine {
 }
 
 /// The answer of an entry, for the caller to count; the last good one where it would have to wait and may not.
-async fn entry_uncounted<'a, F: Face>(line: &'a Line, face: &F) -> Result<line::Answered<'a>, Error> {
-    match face.wait(pin!(line.answer_uncounted(face))).await {
+async fn entry_uncounted<'a, F: Face>(
+    line: &'a Line,
+    face: &F,
+    is_alone: impl FnOnce() -> bool + Send,
+) -> Result<line::Answered<'a>, Error> {
+    match face.wait(pin!(line.answer_uncounted(face, is_alone))).await {
         Ok(answered) => answered,
         Err(full) => line.last_good(face, full),
     }

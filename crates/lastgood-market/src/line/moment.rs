@@ -127,7 +127,7 @@ fn lacks_rows(kept: &[u8], given: &[u8]) -> bool {
 
 /// Whether `body`, which the exchange has just given, states an earlier moment than the answer kept under the key of
 /// `request`, and that was loaded so shortly ago, or states so certain a time, that the exchange must be behind itself.
-pub fn is_outdated(region: &Region, request: &UpstreamRequest, body: &[u8]) -> bool {
+pub(crate) fn is_outdated(region: &Region, request: &UpstreamRequest, body: &[u8]) -> bool {
     let own = [Arc::new(request.clone())];
     Back::of(region, request, &own, body) == Some(Back::Certainly)
 }

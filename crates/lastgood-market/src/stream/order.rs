@@ -16,16 +16,16 @@ const BELIEVED: Duration = Duration::from_secs(30);
 
 /// What a message says of its place among others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// The exchange's time of it, in ms; zero where it does not say.
-    pub at: u64,
+    pub(crate) at: u64,
     /// The number of the update, where it has one.
-    pub number: Option<u64>,
+    pub(crate) number: Option<u64>,
 }
 
 /// Why a message is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misplaced {
+pub(crate) enum Misplaced {
     /// It is older than the kept entry, or the same again.
     Outdated,
     /// It says it is of a time that is still to come.
@@ -35,7 +35,7 @@ pub enum Misplaced {
 /// What was last taken from each stream. It outlives connections: what comes late must not undo what came in time,
 /// by stream or by REST.
 #[derive(Debug, Default)]
-pub struct Order(HashMap<String, (Stamp, Timestamp)>);
+pub(crate) struct Order(HashMap<String, (Stamp, Timestamp)>);
 
 impl Order {
     /// Whether a message that came at `now` may replace the kept entry, which was loaded at `kept`. `offset` is how far
@@ -44,7 +44,7 @@ impl Order {
     /// # Errors
     ///
     /// When it may not.
-    pub fn check(
+    pub(crate) fn check(
         &self,
         stream: &str,
         stamp: Stamp,
@@ -75,7 +75,7 @@ impl Order {
     }
 
     /// Notes that a message was taken at `now`.
-    pub fn took(&mut self, stream: &str, stamp: Stamp, now: Timestamp) {
+    pub(crate) fn took(&mut self, stream: &str, stamp: Stamp, now: Timestamp) {
         match self.0.get_mut(stream) {
             Some(latest) => *latest = (stamp, now),
             None => drop(self.0.insert(stream.to_owned(), (stamp, now))),
@@ -83,12 +83,12 @@ impl Order {
     }
 
     /// When a message of the stream was taken last.
-    pub fn taken_at(&self, stream: &str) -> Option<Timestamp> {
+    pub(crate) fn taken_at(&self, stream: &str) -> Option<Timestamp> {
         self.0.get(stream).map(|(_, taken)| *taken)
     }
 
     /// Forgets the streams that are not `wanted` any more.
-    pub fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
         self.0.retain(|stream, _| wanted(stream));
     }
 }

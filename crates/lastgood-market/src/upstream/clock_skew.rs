@@ -15,7 +15,7 @@ const TELL_FROM: i64 = 5 * SECOND;
 
 /// The least correction of this machine's clock that agrees with what the exchange's answers say of theirs.
 #[derive(Default)]
-pub struct ClockSkew {
+pub(crate) struct ClockSkew {
     millis: AtomicI64,
     is_known: AtomicBool,
     is_reported: AtomicBool,
@@ -56,7 +56,7 @@ impl ClockSkew {
     }
 
     /// How far the exchange's clock is ahead of this machine's, in ms; negative where it is behind.
-    pub fn millis(&self) -> i64 {
+    pub(crate) fn millis(&self) -> i64 {
         self.millis.load(Ordering::Relaxed)
     }
 }

@@ -59,9 +59,9 @@ enum Known {
 }
 
 impl Known {
-    fn of(host: &BaseUrl) -> Known {
-        let host = bare_host(host);
-        let is_usual = matches!(host.port(), 80 | 443 | 9443) && base_path(host).is_empty();
+    fn of(url: &BaseUrl) -> Known {
+        let host = bare_host(url);
+        let is_usual = matches!(url.port(), 80 | 443 | 9443) && base_path(url).is_empty();
         let other = OTHERS
             .into_iter()
             .find(|domain| host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.')));
@@ -130,7 +130,7 @@ pub fn mixed(hosts: &[BaseUrl], others: &[BaseUrl]) -> Option<Mixed> {
 }
 
 /// A host's own name: its host, its port unless it is that of https, and its path.
-pub fn own_name(host: &BaseUrl) -> String {
+pub(super) fn own_name(host: &BaseUrl) -> String {
     let port = match host.port() {
         443 => String::new(),
         port => format!(":{port}"),
@@ -178,9 +178,9 @@ mod tests {
     #[test]
     fn the_public_hosts_are_one_exchange_in_any_order_and_with_any_mirror() {
         for urls in [
-            crate::upstream::SPOT_BASES,
-            crate::upstream::FUTURES_BASES,
-            crate::upstream::COIN_BASES,
+            crate::upstream::options::SPOT_HOSTS,
+            crate::upstream::options::FUTURES_HOSTS,
+            crate::upstream::options::COIN_HOSTS,
             "https://data-api.binance.vision",
             "https://API.Binance.com./",
             "https://mirror.example,https://api3.binance.com",

@@ -1,5 +1,6 @@
 //! Whether a host can be asked, and when to look again once it cannot.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ const LAST_LOOK: Duration = Duration::from_secs(60);
 
 /// The health of a host.
 #[derive(Debug)]
-pub struct Health(Mutex<State>);
+pub(super) struct Health(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -88,7 +89,7 @@ impl Health {
     }
 
     /// Whether it can be asked.
-    pub fn is_healthy(&self) -> bool {
+    pub(super) fn is_healthy(&self) -> bool {
         self.look_at().is_none()
     }
 
@@ -143,6 +144,22 @@ impl State {
         self.look_at = Some(Instant::now() + self.wait);
         self.wait = (self.wait * 2).min(LAST_LOOK);
     }
+}
+
+/// How a call ended whose connection was not made: for want of something of our own, the host is not to blame.
+pub(super) fn not_connected(why: &(dyn std::error::Error + 'static)) -> CallResult {
+    let causes = std::iter::successors(Some(why), |why| why.source());
+    match causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_of_this_machine) {
+        true => CallResult::GivenUp,
+        false => CallResult::Unreachable,
+    }
+}
+
+fn is_of_this_machine(why: &io::Error) -> bool {
+    /// ENFILE and EMFILE, which have no kind.
+    const NO_HANDLES: [i32; 2] = [23, 24];
+    why.raw_os_error().is_some_and(|code| NO_HANDLES.contains(&code))
+        || matches!(why.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
 }
 
 #[cfg(test)]

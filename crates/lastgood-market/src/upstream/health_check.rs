@@ -35,7 +35,7 @@ const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Looks at unhealthy hosts of venues that have others, with pings, and asks for limits that are doubted, until it is
 /// aborted.
-pub async fn watch_health(upstreams: Arc<Upstreams>) {
+pub(crate) async fn watch_health(upstreams: Arc<Upstreams>) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -84,7 +84,7 @@ async fn look(upstreams: &Upstreams, venue: Venue, host: &Host) {
 }
 
 /// Writes new stops down and reads those of others, until it is aborted.
-pub async fn share_bans(upstreams: Arc<Upstreams>) {
+pub(crate) async fn share_bans(upstreams: Arc<Upstreams>) {
     let mut tick = interval(ASK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick always asks: the store may not have answered in time for the start.
@@ -135,7 +135,7 @@ impl Upstreams {
     }
 
     /// Applies the stops that were remembered before this process began. Comes before the first call.
-    pub async fn recall_stops(&self) {
+    pub(crate) async fn recall_stops(&self) {
         self.apply_stops(&self.bans.in_file().await);
         let from_store = async {
             loop {
@@ -151,7 +151,7 @@ impl Upstreams {
     }
 
     /// Writes the stops in force to where they are remembered.
-    pub async fn remember_stops(&self) {
+    pub(crate) async fn remember_stops(&self) {
         let stops = self.stops();
         let Some((_, budget)) = self.budgets().next().filter(|_| !stops.is_empty()) else { return };
         self.bans.write_file(&stops, budget.now()).await;

@@ -28,8 +28,7 @@ pub struct Host {
     pub url: BaseUrl,
     /// Shared with every host of the same exchange: it counts by address, not by host.
     pub budget: Arc<Budget>,
-    /// Whether it is asked in its turn, or passed over.
-    pub health: Health,
+    pub(super) health: Health,
     /// How it answers, by endpoint: as an operator sees it.
     pub condition: Condition,
     permits: Arc<Semaphore>,
@@ -86,7 +85,7 @@ impl VenueUpstream {
 
     /// The healthy hosts, the preferred first; where none is, the one that is to be looked at next.
     pub(super) fn in_order(&self) -> Vec<&Host> {
-        let healthy: Vec<_> = self.hosts.iter().filter(|host| host.health.is_healthy()).collect();
+        let healthy: Vec<_> = self.hosts.iter().filter(|host| host.is_healthy()).collect();
         match healthy.is_empty() {
             false => healthy,
             true => self.hosts.iter().min_by_key(|host| host.health.look_at()).into_iter().collect(),
@@ -95,6 +94,11 @@ impl VenueUpstream {
 }
 
 impl Host {
+    /// Whether it is asked in its turn, or passed over.
+    pub fn is_healthy(&self) -> bool {
+        self.health.is_healthy()
+    }
+
     /// A place among the calls to this host.
     pub(super) async fn permit(&self, ask: Ask) -> Result<OwnedSemaphorePermit, Error> {
         let patience = match ask.priority {

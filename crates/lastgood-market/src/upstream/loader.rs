@@ -12,7 +12,7 @@ use crate::line::Loader;
 use crate::{Preset, Priority, Received, UpstreamRequest, interval};
 
 /// The exchange, asked with care.
-pub struct ExchangeLoader {
+pub(crate) struct ExchangeLoader {
     /// The hosts.
     pub(crate) upstreams: Arc<Upstreams>,
     /// Where time comes from.
@@ -35,7 +35,7 @@ impl ExchangeLoader {
     /// # Errors
     ///
     /// Why the exchange gives none, or none that is one.
-    pub async fn load(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error> {
+    pub(crate) async fn load(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error> {
         let Received { value, asked_at } = self.fetch(request, priority).await?;
         let forming = request.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
         let fresh_for = request.fresh_for(&value.body, self.clock.now(), forming);

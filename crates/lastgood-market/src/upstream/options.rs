@@ -44,7 +44,7 @@ impl BaseUrl {
     /// # Errors
     ///
     /// When it is no URL, or one that [`BaseUrl::new`] refuses.
-    pub fn parse_websocket(text: &str) -> Result<BaseUrl, NoBaseUrl> {
+    pub(crate) fn parse_websocket(text: &str) -> Result<BaseUrl, NoBaseUrl> {
         let url = Url::parse(text).map_err(|_| NoBaseUrl("this is not a URL"))?;
         match url.scheme() {
             "wss" | "ws" => BaseUrl::new(url),
@@ -102,18 +102,18 @@ impl fmt::Display for BaseUrl {
 }
 
 /// The exchange's own spot hosts, in the order to be tried.
-pub const SPOT_BASES: &str = "https://api.binance.com,https://api-gcp.binance.com,https://api1.binance.com,\
+pub(super) const SPOT_HOSTS: &str = "https://api.binance.com,https://api-gcp.binance.com,https://api1.binance.com,\
     https://api2.binance.com,https://api3.binance.com,https://api4.binance.com";
 /// Its host of USD-M futures.
-pub const FUTURES_BASES: &str = "https://fapi.binance.com";
+pub(super) const FUTURES_HOSTS: &str = "https://fapi.binance.com";
 /// Its host of COIN-M futures.
-pub const COIN_BASES: &str = "https://dapi.binance.com";
+pub(super) const COIN_HOSTS: &str = "https://dapi.binance.com";
 /// Its host of European options.
-pub const OPTIONS_BASE: &str = "https://eapi.binance.com";
+pub(super) const OPTIONS_HOST: &str = "https://eapi.binance.com";
 /// Its host of portfolio margin.
-pub const PORTFOLIO_BASE: &str = "https://papi.binance.com";
+pub(super) const PORTFOLIO_HOST: &str = "https://papi.binance.com";
 /// Its host of spot market data alone.
-const MARKET_DATA_BASE: &str = "https://data-api.binance.vision";
+const MARKET_DATA_HOST: &str = "https://data-api.binance.vision";
 
 /// Where the exchange is, and how it is asked. By default it is nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,9 +147,9 @@ impl Options {
     /// The exchange's own hosts.
     pub fn public() -> Options {
         Options {
-            spot: parsed(SPOT_BASES),
-            futures: parsed(FUTURES_BASES),
-            coin: parsed(COIN_BASES),
+            spot: parsed(SPOT_HOSTS),
+            futures: parsed(FUTURES_HOSTS),
+            coin: parsed(COIN_HOSTS),
             ..Options::default()
         }
         .with_pass_only_defaults()
@@ -160,7 +160,7 @@ impl Options {
     #[must_use]
     pub fn with_pass_only_defaults(mut self) -> Options {
         if self.asks_the_exchange_itself() {
-            for (hosts, own) in [(&mut self.options, OPTIONS_BASE), (&mut self.portfolio, PORTFOLIO_BASE)] {
+            for (hosts, own) in [(&mut self.options, OPTIONS_HOST), (&mut self.portfolio, PORTFOLIO_HOST)] {
                 if hosts.is_empty() {
                     *hosts = parsed(own);
                 }
@@ -174,13 +174,13 @@ impl Options {
             let own: Vec<BaseUrl> = own.iter().flat_map(|list| parsed(list)).collect();
             !hosts.is_empty() && hosts.iter().all(|host| own.contains(host))
         };
-        all_of(&self.spot, &[SPOT_BASES, MARKET_DATA_BASE])
-            && all_of(&self.futures, &[FUTURES_BASES])
-            && all_of(&self.coin, &[COIN_BASES])
+        all_of(&self.spot, &[SPOT_HOSTS, MARKET_DATA_HOST])
+            && all_of(&self.futures, &[FUTURES_HOSTS])
+            && all_of(&self.coin, &[COIN_HOSTS])
     }
 
     /// The hosts of a part that is only passed to.
-    pub fn pass_only_hosts(&self, part: PassOnly) -> &[BaseUrl] {
+    pub(crate) fn pass_only_hosts(&self, part: PassOnly) -> &[BaseUrl] {
         match part {
             PassOnly::Options => &self.options,
             PassOnly::Portfolio => &self.portfolio,

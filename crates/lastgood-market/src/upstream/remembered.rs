@@ -16,7 +16,7 @@ type Names = BTreeMap<String, String>;
 
 /// Logs one line where `folder` was last used with other exchanges, or another source of the fear & greed index, and
 /// remembers those of now. A folder that is not there is left alone: nothing of an exchange is in it.
-pub async fn remember_identities(folder: &Path, identities: &Identities, fear_greed: Option<&str>) {
+pub(crate) async fn remember_identities(folder: &Path, identities: &Identities, fear_greed: Option<&str>) {
     let mut now: Names =
         Venue::ALL.into_iter().map(|venue| (venue.to_string(), identities.name(venue).to_owned())).collect();
     now.extend(fear_greed.map(|site| ("fear_greed".to_owned(), site.to_owned())));

@@ -56,7 +56,7 @@ impl SharePace {
 }
 
 /// This gateway's part in the budget that several spend together.
-pub struct BudgetShare {
+pub(crate) struct BudgetShare {
     upstreams: Arc<Upstreams>,
     store: Arc<dyn Store>,
     key: String,
@@ -92,7 +92,7 @@ struct Field {
 
 impl BudgetShare {
     /// A part in the budgets of `upstreams`, published under one key of `store`. `node` identifies this gateway.
-    pub fn new(
+    pub(crate) fn new(
         upstreams: Arc<Upstreams>,
         store: Arc<dyn Store>,
         namespace: &str,
@@ -115,7 +115,7 @@ impl BudgetShare {
     }
 
     /// Hears what the others spent and tells them of this gateway, if the store answers soon. Comes before the first call.
-    pub async fn begin(&self) {
+    pub(crate) async fn begin(&self) {
         let heard = async {
             while self.exchange(false).await.is_err() {
                 tokio::time::sleep(FIRST_AGAIN_AFTER).await;
@@ -129,7 +129,7 @@ impl BudgetShare {
     }
 
     /// Tells the others and hears them, until the task is dropped.
-    pub async fn keep(self: Arc<Self>) {
+    pub(crate) async fn keep(self: Arc<Self>) {
         let mut calls_before = 0;
         let mut asked_at: Option<Instant> = None;
         loop {
@@ -155,7 +155,7 @@ impl BudgetShare {
     }
 
     /// Tells the others that this gateway ends. What it sent counts to the end of the window.
-    pub async fn leave(&self) {
+    pub(crate) async fn leave(&self) {
         if let Err(why) = self.exchange(true).await {
             tracing::debug!(%why, "the other gateways do not know that this one ends");
         }

@@ -7,7 +7,7 @@ use std::str::Utf8Error;
 /// Why an answer does not fit its question. Displayed, it is the end of a sentence about the answer.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Unfit {
+pub(crate) enum Unfit {
     /// It is of another content type than JSON.
     ContentType(String),
     /// It is no text.

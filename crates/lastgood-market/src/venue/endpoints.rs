@@ -56,7 +56,7 @@ pub static ENDPOINTS: [Endpoint; COUNT] = {
 };
 
 /// The line for a path of a venue.
-pub fn endpoint(venue: Venue, path: &str) -> Option<&'static Endpoint> {
+pub(crate) fn endpoint(venue: Venue, path: &str) -> Option<&'static Endpoint> {
     ENDPOINTS.iter().find(|endpoint| endpoint.path == path && endpoint.venue == venue)
 }
 

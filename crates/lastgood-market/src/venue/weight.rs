@@ -31,7 +31,7 @@ pub enum Weight {
 }
 
 /// The weight of asking `endpoint` with `params`.
-pub fn weight_of(endpoint: &Endpoint, params: &Params<'_>) -> u32 {
+pub(crate) fn weight_of(endpoint: &Endpoint, params: &Params<'_>) -> u32 {
     let symbols = || params.get("symbols").map_or(0, |list| list.split(',').count());
     match endpoint.weight {
         Weight::Fixed(weight) => weight,

@@ -1,6 +1,7 @@
 //! The market as a Rust program has it: over real HTTP, with a real Redis where the store matters.
 
 mod ahead;
+mod lone;
 mod overload;
 mod stores;
 

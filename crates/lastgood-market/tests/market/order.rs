@@ -2,7 +2,7 @@
 
 use lastgood_testing::check_module_order;
 
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "region",
     "query",
     "venue",
@@ -31,6 +31,7 @@ const ORDER: [&str; 28] = [
     "warm",
     "engine",
     "market",
+    "testing",
 ];
 
 #[test]

@@ -95,7 +95,10 @@ impl Answer {
         Arc::ptr_eq(&self.entry, &other.entry)
     }
 
-    /// See [`Entry::memoised`].
+    /// Something worked out of the body once and kept as long as its entry: an index, a compressed form. An entry has room
+    /// for one such thing; asked for another type, it is worked out each time.
+    ///
+    /// The memory limit counts it as 384 bytes, and half of a body of 1,400 bytes or more: keep it smaller than that.
     pub fn memoised<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
         self.entry.memoised(make)
     }

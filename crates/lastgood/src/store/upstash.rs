@@ -113,7 +113,7 @@ fn of_keys<'a>(name: &'a str, keys: &'a [String]) -> Vec<&'a str> {
 #[async_trait]
 impl Store for UpstashStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        match self.ask::<Option<Binary>>(&["GET", key]).await {
+        match self.send_read::<Option<Binary>>(&["GET", key]).await {
             Err(StoreError::Corrupt(_)) => Ok(None),
             answer => Ok(answer?.map(|value| value.0)),
         }

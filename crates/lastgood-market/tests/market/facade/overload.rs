@@ -15,8 +15,8 @@ use lastgood_market::{Engine, UpstreamRequest};
 
 use super::*;
 
-struct Desk {
-    engine: Engine,
+pub(super) struct Desk {
+    pub(super) engine: Engine,
     is_full: AtomicBool,
 }
 
@@ -30,7 +30,7 @@ impl Keeper for Desk {
     }
 
     fn loader(&self) -> Arc<dyn Loader> {
-        Arc::clone(&self.engine.loader) as _
+        self.engine.loader()
     }
 }
 
@@ -59,6 +59,10 @@ impl Desk {
         let options = EngineOptions { upstream, overrides, ..EngineOptions::default() };
         let cache = Cache::builder().build().unwrap();
         let engine = Engine::build(cache, Clock::system(), options).await.unwrap();
+        Desk::over(engine)
+    }
+
+    pub(super) fn over(engine: Engine) -> Desk {
         Desk { engine, is_full: AtomicBool::new(false) }
     }
 

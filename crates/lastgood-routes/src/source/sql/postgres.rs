@@ -85,7 +85,12 @@ impl Postgres {
         }
     }
 
-    async fn query_once(&self, statement: &Statement, arguments: &Arguments, deadline: Duration) -> Result<Bytes, Fault> {
+    async fn query_once(
+        &self,
+        statement: &Statement,
+        arguments: &Arguments,
+        deadline: Duration,
+    ) -> Result<Bytes, Fault> {
         let mut connection = Borrowed::new(self.acquire().await?);
         let asked = async {
             let connection = connection.get()?;

@@ -97,8 +97,10 @@ impl Reader {
     }
 
     pub(super) async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
-        let newest: Vec<Entry> =
-            self.query(name, ::redis::pipe().add_command(newest(name)), Duration::ZERO).await.map(|(newest,)| newest)?;
+        let newest: Vec<Entry> = self
+            .query(name, ::redis::pipe().add_command(newest(name)), Duration::ZERO)
+            .await
+            .map(|(newest,)| newest)?;
         Ok(newest.first().map(|(id, _)| stream::position(id)))
     }
 

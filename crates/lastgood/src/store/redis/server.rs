@@ -31,7 +31,8 @@ pub(super) async fn scan(link: &Link, prefix: &str, mut at: u64, limit: usize) -
 pub(super) async fn probe(link: &Link) -> Result<Usage, Fault> {
     // Sent together, so one round trip.
     let (ping, info, size) = (cmd("PING"), cmd("INFO"), cmd("DBSIZE"));
-    let (ping, info, size) = tokio::join!(link.ask::<String>(&ping), link.ask::<String>(&info), link.ask::<u64>(&size));
+    let (ping, info, size) =
+        tokio::join!(link.query::<String>(&ping), link.query::<String>(&info), link.query::<u64>(&size));
     ping?;
     // An account may well lack the right to see these two.
     Ok(dialect::usage(info.ok().as_deref(), size.ok()))

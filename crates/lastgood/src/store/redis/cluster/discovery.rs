@@ -75,7 +75,7 @@ impl Shared {
             connected.rotate_left(first);
         }
         for member in connected {
-            let answer = timeout(ASK_WITHIN, member.node.ask::<Value>(&question())).await;
+            let answer = timeout(ASK_WITHIN, member.node.query::<Value>(&question())).await;
             if let Ok(Ok(reply)) = answer
                 && let Ok(ranges) = slots::read(reply, &member.address.0)
                 && !ranges.is_empty()
