@@ -8,6 +8,8 @@
 //! of this in a few lines for a Rust program. Without it
 //! nothing here speaks HTTP.
 
+#![cfg_attr(not(feature = "http"), expect(dead_code, reason = "only what asks the exchange needs it"))]
+
 #[cfg(feature = "http")]
 pub mod api_keys;
 pub mod bars;
