@@ -175,8 +175,9 @@ function parsed({ body }) {
 function label({ headers, took }) {
   const age = headers.get('age');
   const outcome = headers.get('x-cache') ?? '';
-  const tier = /detail=([\w-]+)/.exec(headers.get('cache-status') ?? '')?.[1];
-  return [outcome ? state(outcome) : '', ` ${[tier, age === null ? null : `${age} s old`, `in ${took.toFixed(0)} ms`].filter(Boolean).join(', ')}`];
+  // Of a last good answer the detail is the reason as well.
+  const [, tier, reason] = /detail=([\w-]+)(?::([\w-]+))?/.exec(headers.get('cache-status') ?? '') ?? [];
+  return [outcome ? state(outcome) : '', ` ${[reason ?? tier, age === null ? null : `${age} s old`, `in ${took.toFixed(0)} ms`].filter(Boolean).join(', ')}`];
 }
 
 function summary(answer) {
