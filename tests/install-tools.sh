@@ -89,6 +89,7 @@ command -v tinyproxy >/dev/null || apt_install tinyproxy
 command -v ps >/dev/null || apt_install procps
 command -v chromium >/dev/null || apt_install chromium
 command -v openssl >/dev/null || apt_install openssl
+command -v script >/dev/null || apt_install bsdutils
 command -v prlimit >/dev/null || apt_install util-linux
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 command -v python3 >/dev/null || apt_install python3 python3-venv

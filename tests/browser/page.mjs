@@ -65,13 +65,19 @@ const press = async (page, selector, text) => {
 const pause = (millis) => new Promise((done) => { setTimeout(done, millis); });
 
 async function picture(page, name) {
-  if (process.env.PICTURES) await page.screenshot({ path: join(process.env.PICTURES, `${name}.png`) });
+  if (!process.env.PICTURES) return;
+  await withoutGutter(page);
+  await page.screenshot({ path: join(process.env.PICTURES, `${name}.png`) });
 }
+
+/** The room for a scroll bar is an empty strip where the browser shows none. */
+const withoutGutter = (page) => page.evaluate(() => { document.documentElement.style.scrollbarGutter = 'auto'; });
 
 /** A picture of what stands at the top and of one panel, and of nothing else; without a panel, of the top of the page. */
 async function small(page, name, panel) {
   if (!process.env.PICTURES) return;
   const path = join(process.env.PICTURES, `${name}.png`);
+  await withoutGutter(page);
   if (!panel) {
     await page.screenshot({ path, clip: { x: 0, y: 0, width: SMALL, height: 330 } });
     return;
@@ -164,7 +170,7 @@ const tries = {
         await page.goto(`${gateway}/#${view}`);
         await says(page, 'nav [aria-current]', view);
         await page.waitForFunction(() => document.getElementById('version').textContent !== '');
-        await page.waitForFunction(() => document.querySelector('main .card') && !document.body.innerText.includes('Asking…'));
+        await page.waitForFunction(() => document.querySelector('main .card') && !/Asking…|Searching…/.test(document.body.innerText));
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(overflow <= 0, `${view} ${look} is ${overflow} px too wide`);
         assert.deepEqual(await serious(page), [], `${view} ${look}`);
@@ -217,8 +223,14 @@ const tries = {
     await says(page, 'main .halves', 'No key is like this');
     // Actions on many keys, and on all of them.
     await page.select('#kind', 'region');
-    await page.$eval('#words', (words) => { words.value = 'klines'; });
-    await press(page, 'main button', 'Search');
+    const search = async (region) => {
+      await page.$eval('#words', (words, region) => { words.value = region; }, region);
+      await press(page, 'main button', 'Search');
+    };
+    await search('depth');
+    await press(page, 'main button', 'Warm…');
+    await says(page, 'main [role=status]', 'Nothing can be warmed: depth is no region of the exchange that can be kept warm');
+    await search('klines');
     await press(page, 'main button', 'Warm…');
     await says(page, 'dialog', 'can be warmed');
     await press(page, 'dialog button.danger', 'Warm');
@@ -426,7 +438,8 @@ const tries = {
     }
     loads.sort((one, other) => one.paint - other.paint);
     const { paint, bytes } = loads[loads.length >> 1];
-    console.log(`first paint ${paint.toFixed(0)} ms (median of ${loads.length}), ${bytes} bytes`);
+    const [lowest, highest] = [loads[0], loads.at(-1)].map((load) => load.paint.toFixed(0));
+    console.log(`first paint ${paint.toFixed(0)} ms (${lowest}-${highest}, ${loads.length} loads), ${bytes} bytes`);
     assert.ok(bytes < 150_000, `${bytes} bytes`);
     if (process.env.MOST_MS) assert.ok(paint < Number(process.env.MOST_MS), `first paint after ${paint} ms`);
   },

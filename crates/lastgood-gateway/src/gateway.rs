@@ -34,6 +34,7 @@ use crate::durations::Durations;
 use crate::figures::{self, Figures};
 use crate::fleet::{self, Fleet};
 use crate::handles::Share;
+use crate::health;
 use crate::own_site::OwnSite;
 use crate::page::demonstration::Demonstration;
 use crate::page::{self, Page};
@@ -191,6 +192,12 @@ impl Gateway {
     /// What the gateway did so far.
     pub fn traffic(&self) -> Traffic {
         self.app.traffic()
+    }
+
+    /// How long the exchange may not be asked yet, because it asked for a pause or banned this address: the longest of them.
+    pub fn paused_for(&self) -> Option<Duration> {
+        let until = health::stops(&self.app).into_iter().map(|stop| stop.until).max()?;
+        Some(until.since(self.app.clock.now()))
     }
 
     /// How many stream messages were taken, of all venues.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use lastgood::Timestamp;
 use lastgood::condition::{self, Report};
 use lastgood::store::BreakerState;
 use lastgood::warm::Tally;
+use lastgood::{StoreStatus, Timestamp};
 use lastgood_market::budget::{BucketStanding, Stop};
 use lastgood_market::candles::VoidedSeries;
 use lastgood_market::upstream::Host;
@@ -27,7 +27,8 @@ pub(crate) struct Health {
     /// Why it is degraded, in words; empty while it is not.
     reasons: Vec<String>,
     cache: CacheHealth,
-    /// The store's breaker: `closed`, `open`, `half-open`, or `none` without a store.
+    /// The store's breaker: `closed`, `open` or `half-open`; `unknown` before the store has answered anything, `none` without
+    /// one.
     breaker: &'static str,
     upstreams: Vec<UpstreamHealth>,
     /// The declared databases, buckets and APIs, and the site of the fear & greed index.
@@ -241,7 +242,6 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
 pub(crate) fn of(app: &App) -> Health {
     let cache = app.cache.status();
     let counts = Counts::of_cache(&app.cache);
-    let breaker = cache.store.as_ref().map(|store| store.breaker);
     let diagnosis = Diagnosis::of(app);
     let sources = diagnosis.conditions.into_iter().filter(|named| named.kind == "source");
     let judge = |well| match (cache.enabled, well) {
@@ -269,7 +269,7 @@ pub(crate) fn of(app: &App) -> Health {
             hit_rate: counts.hit_rate(),
             counts,
         },
-        breaker: breaker.map_or("none", BreakerState::as_str),
+        breaker: cache.store.as_ref().map_or("none", breaker),
         upstreams: with_hosts(app).map(|venue| upstream_health(app, venue)).collect(),
         sources: sources.map(|named| SourceHealth { name: named.name, condition: named.report.into() }).collect(),
         last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
@@ -278,6 +278,13 @@ pub(crate) fn of(app: &App) -> Health {
         cluster: app.fleet.as_deref().and_then(Fleet::stats).map(ClusterHealth::from),
         warming: warming(app),
         candles: candles(app),
+    }
+}
+
+fn breaker(store: &StoreStatus) -> &'static str {
+    match store.breaker {
+        BreakerState::Closed if !store.has_answered => "unknown",
+        state => state.as_str(),
     }
 }
 
@@ -358,6 +365,15 @@ fn bans(app: &App) -> Vec<Ban> {
         std::iter::once((None, standing.stop)).chain(of_buckets).filter_map(ban)
     });
     stops.collect()
+}
+
+/// The same, without whose they are.
+pub(crate) fn stops(app: &App) -> Vec<Stop> {
+    let of = |(_, budget): (Venue, &Arc<Budget>)| {
+        let standing = budget.standing();
+        standing.stop.into_iter().chain(standing.buckets.into_iter().filter_map(|bucket| bucket.stop))
+    };
+    app.engine.budgets().into_iter().flat_map(of).collect()
 }
 
 /// `GET /livez`: the process answers.

@@ -97,11 +97,11 @@ impl OwnSite {
     }
 
     fn is_own(&self, host: &str) -> bool {
-        let name = name_of(host).to_ascii_lowercase();
+        let Some(name) = name_of(host).map(str::to_ascii_lowercase) else { return false };
         if name == "localhost" || self.hosts.read().unwrap_or_else(PoisonError::into_inner).contains(&name) {
             return true;
         }
-        match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        match name.parse::<IpAddr>() {
             // No name leads to an address that is written out, so that no name can be pointed here to use it.
             Ok(address) => !self.is_on_loopback() || address.to_canonical().is_loopback(),
             // Beyond loopback others of the same network use short names, such as those of a compose file. No site has one.
@@ -133,13 +133,16 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     }
 }
 
-/// A host without its port, and without the dot that may end it.
-fn name_of(host: &str) -> &str {
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+/// A host without its port, and without the dot that may end it; nothing where it is not written as one.
+fn name_of(host: &str) -> Option<&str> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (address, rest) = rest.split_once(']')?;
+            (address, if rest.is_empty() { rest } else { rest.strip_prefix(':')? })
+        }
+        None => host.rsplit_once(':').unwrap_or((host, "")),
     };
-    name.strip_suffix('.').unwrap_or(name)
+    port.bytes().all(|byte| byte.is_ascii_digit()).then(|| name.strip_suffix('.').unwrap_or(name))
 }
 
 /// Whether a browser opens this as a page in a tab of its own.
@@ -156,7 +159,8 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
     }
     let mut origins = headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else { return false };
-    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site.as_bytes());
+    let origin = origin.to_str().unwrap_or_default();
+    let site = ["http://", "https://"].into_iter().find_map(|scheme| origin.strip_prefix(scheme)).map(str::as_bytes);
     origins.next().is_some() || site.is_none() || site != headers.get(HOST).map(HeaderValue::as_bytes)
 }
 
@@ -186,6 +190,7 @@ mod tests {
             "[::1]:8090",
             "[::1]",
             "[::ffff:127.0.0.1]:8090",
+            "127.0.0.1.:8090",
             "cache.example:8090",
             "CACHE.example",
         ] {
@@ -202,6 +207,16 @@ mod tests {
             ":8090",
             "[::2]:8090",
             "evil.example:127.0.0.1",
+            "[::1]evil.example",
+            "[::1].evil.example:8090",
+            "[::1",
+            "::1",
+            "localhost:evil.example",
+            "localhost..",
+            "evil@localhost:8090",
+            "localhost.localhost",
+            "2130706433:8090",
+            "0x7f.1",
         ] {
             assert!(!is_let_in(&site, &[("host", foreign)]), "{foreign}");
         }
@@ -231,6 +246,15 @@ mod tests {
             ("origin", "https://elsewhere.example"),
             ("origin", "http://127.0.0.1:3000"),
             ("origin", "null"),
+            ("origin", "127.0.0.1:8090"),
+            ("origin", "ftp://127.0.0.1:8090"),
+            ("origin", "http://127.0.0.1:80900"),
+            ("origin", "http://127.0.0.1:8090/"),
+            ("origin", "http://127.0.0.1:8090.evil.example"),
+            ("origin", "http://evil.example@127.0.0.1:8090"),
+            ("origin", "http://localhost:8090"),
+            ("origin", ""),
+            ("sec-fetch-site", ""),
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-site"),
             ("sec-fetch-site", "what"),

@@ -59,7 +59,15 @@ impl Pending {
     pub(crate) fn warn(&self, what: &str, scope: &str, matched: u64) {
         if let Some(why) = &self.why {
             let (store, waiting) = (&self.store, self.waiting);
-            tracing::warn!(store, %why, what, ?scope, matched, waiting, "a change of the cache did not reach the store");
+            tracing::warn!(
+                store,
+                why = &*why.cause(),
+                what,
+                scope,
+                matched,
+                waiting,
+                "a change of the cache did not reach the store"
+            );
         }
     }
 

@@ -302,7 +302,7 @@ impl Candles {
         match tokio::time::timeout(patience, &mut filled).await {
             Ok(filled) => filled,
             Err(_) if self.has_kept(question) => {
-                Err(Error::new(Reason::TimedOut, format!("no answer within {patience:?}")))
+                Err(Error::new(Reason::TimedOut, format!("no answer within {} ms", patience.as_millis())))
             }
             // What was kept was removed meanwhile.
             Err(_) => filled.await,

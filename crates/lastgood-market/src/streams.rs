@@ -5,6 +5,7 @@
 //! stale entries, as without them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -109,6 +110,17 @@ enum Dropped {
     Misplaced(Misplaced),
 }
 
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dropped::Unreadable => "it is no message of this stream's kind",
+            Dropped::Mislabelled => "it is of another stream than it says",
+            Dropped::Misplaced(Misplaced::Outdated) => "it is older than the kept entry",
+            Dropped::Misplaced(Misplaced::Ahead) => "it is of a time that is still to come",
+        })
+    }
+}
+
 /// What a stream keeps fresh.
 #[derive(Clone)]
 enum Target {
@@ -185,6 +197,16 @@ impl Streams {
     pub fn end_taken_at(&self, prefix: &str) -> Option<Timestamp> {
         let series = self.candles.in_use(IN_USE_FOR).into_iter().find(|series| series.prefix() == prefix)?;
         self.order(series.endpoint.venue).taken_at(&candle_stream(&series)?)
+    }
+
+    /// When a stream last brought the ticker that is kept under `key`; `None` if it did not of late.
+    pub fn ticker_taken_at(&self, key: &str) -> Option<Timestamp> {
+        let (stream, venue) = {
+            let tickers = self.tickers.lock().unwrap_or_else(PoisonError::into_inner);
+            let (stream, (request, _)) = tickers.iter().find(|(_, (request, _))| request.key == key)?;
+            (stream.clone(), request.endpoint.venue)
+        };
+        self.order(venue).taken_at(&stream)
     }
 
     fn tickers_in_use(&self, venue: Venue) -> Vec<(String, Arc<UpstreamRequest>)> {
@@ -305,7 +327,7 @@ impl Streams {
         if now.since(Timestamp::from_millis(reported_at)) >= DROPS_REPORTED_EVERY {
             counters.reported_at.store(now.as_millis(), Ordering::Relaxed);
             counters.unlogged.store(0, Ordering::Relaxed);
-            tracing::warn!(%venue, dropped, last = ?why, "stream messages are dropped: they are not what they should be");
+            tracing::warn!(%venue, dropped, last = %why, "stream messages are dropped: they are not what they should be");
         }
     }
 

@@ -306,13 +306,14 @@ impl Upstreams {
             if let Ok(answered) = tokio::time::timeout(SLOW_AFTER, &mut asked).await {
                 return answered;
             }
-            condition.is_slow(&Error::new(Reason::Slow, format!("{name} has not answered for {SLOW_AFTER:?}")));
+            condition
+                .is_slow(&Error::new(Reason::Slow, format!("{name} has not answered for {} s", SLOW_AFTER.as_secs())));
             asked.await
         };
         let (ended, result) = match is_last {
             true => asked.await,
             false => tokio::time::timeout(ATTEMPT, asked).await.unwrap_or_else(|_| {
-                let message = format!("{name} did not answer within {ATTEMPT:?}");
+                let message = format!("{name} did not answer within {} s", ATTEMPT.as_secs());
                 (Err(Error::new(Reason::TimedOut, message)), CallResult::TimedOut)
             }),
         };

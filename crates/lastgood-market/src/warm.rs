@@ -248,6 +248,11 @@ impl Warmer {
         run::preview(self, only)
     }
 
+    /// Why `only` takes nothing, where it does: what would have to be declared.
+    pub fn why_nothing(&self, only: &Filter) -> String {
+        self.set.why_nothing(only)
+    }
+
     /// For how long an entry of `region` must stay fresh to be skipped until the next round: to the next round, or,
     /// where nothing is fresh for so long, just now.
     fn ahead(&self, region: RegionName) -> Duration {

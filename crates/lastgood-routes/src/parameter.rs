@@ -172,6 +172,9 @@ impl Kind {
             Kind::Text { max_length, pattern: Some(pattern), .. } => {
                 format!("1 to {max_length} characters that match {}", pattern.text)
             }
+            Kind::Integer { min: i64::MIN, max: i64::MAX } => "a whole number of 64 bits".to_owned(),
+            Kind::Integer { min: i64::MIN, max } => format!("a whole number up to {max}"),
+            Kind::Integer { min, max: i64::MAX } => format!("a whole number from {min} on"),
             Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Kind::Decimal { min, max } => format!("a decimal number{}", range(min.as_ref(), max.as_ref())),
             Kind::Boolean => "true or false".to_owned(),
@@ -269,6 +272,9 @@ mod tests {
             (text(None, Case::AsGiven), "", "1 to 8 characters of text, none of them a control character"),
             (text(None, Case::AsGiven), "..", "1 to 8 characters of text, none of them a control character"),
             (text(None, Case::AsGiven), "a\nb", "1 to 8 characters of text, none of them a control character"),
+            (of(Kind::Integer { min: i64::MIN, max: i64::MAX }), "x", "a whole number of 64 bits"),
+            (of(Kind::Integer { min: 3, max: i64::MAX }), "2", "a whole number from 3 on"),
+            (of(Kind::Integer { min: i64::MIN, max: 3 }), "4", "a whole number up to 3"),
             (of(Kind::Integer { min: 1, max: 365 }), "366", "a whole number from 1 to 365"),
             (of(Kind::Integer { min: 1, max: 365 }), "+5", "a whole number from 1 to 365"),
             (of(Kind::Integer { min: 1, max: 365 }), "5.0", "a whole number from 1 to 365"),

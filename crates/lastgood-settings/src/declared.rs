@@ -60,9 +60,9 @@ impl Declared {
         };
         let SourceSpecs { databases, buckets, apis } = &self.sources;
         for (name, database) in databases {
-            let kind = database.url.expose_secret().split(':').next().unwrap_or_default();
+            let place = shown(database.url.expose_secret());
             let (most, timeout) = (database.max_connections, format_duration(database.statement_timeout));
-            let value = format!("{kind}:{MASK}, {most} connections at most, statements {timeout} at most");
+            let value = format!("{place}, {most} connections at most, statements {timeout} at most");
             row(format!("databases.{name}"), value);
         }
         for (name, bucket) in buckets {
@@ -85,7 +85,9 @@ impl Declared {
         }
         for route in &self.routes {
             let sources: Vec<String> = route.sources.iter().map(|source| source.question.to_string()).collect();
-            let value = format!("region {}, {}", route.region, sources.join(", else "));
+            let fresh_for = route.fresh_for.map(|span| format!(", fresh_for {}", format_duration(span)));
+            let value =
+                format!("region {}{}, {}", route.region, fresh_for.unwrap_or_default(), sources.join(", else "));
             row(format!("routes {}", route.path), value);
         }
         if let Some(UserKeysSetting { origin, statement }) = &self.user_keys {
@@ -93,5 +95,37 @@ impl Declared {
             rows.push(("credentials.sql".to_owned(), value, origin.to_string()));
         }
         rows
+    }
+}
+
+/// A database's URL without login and options, which may hold secrets; its kind alone where it is not clear what they are.
+fn shown(url: &str) -> String {
+    let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
+    let before_options = rest.split('?').next().unwrap_or_default();
+    match before_options.rsplit_once('@') {
+        Some((_, place)) => format!("{kind}://{place}"),
+        None if rest.contains('@') || rest.is_empty() => format!("{kind}:{MASK}"),
+        None => format!("{kind}:{before_options}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_database_is_shown_by_its_place_and_no_part_of_a_password() {
+        for (url, expected) in [
+            ("sqlite:stocks.db?mode=ro", "sqlite:stocks.db"),
+            ("sqlite:///var/lib/stocks.db", "sqlite:///var/lib/stocks.db"),
+            ("postgres://db.example/prices", "postgres://db.example/prices"),
+            ("postgres://app:hunter2@db.example:5433/prices?sslmode=require", "postgres://db.example:5433/prices"),
+            ("postgres://app:hun@ter2@a,b:2/prices", "postgres://a,b:2/prices"),
+            ("postgres://app:hun?ter2@db.example/prices", "postgres:***"),
+            ("postgres://db.example/prices?password=hun@ter2", "postgres:***"),
+            ("postgres://db.example/prices?password=hunter2", "postgres://db.example/prices"),
+        ] {
+            assert_eq!(shown(url), expected);
+        }
     }
 }

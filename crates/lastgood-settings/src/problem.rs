@@ -108,6 +108,12 @@ impl Problem {
         };
         Self { origin, key: key.map(plain), what, hint: wrong.hint, lacks_variable: wrong.lacks_variable }
     }
+
+    /// The same on one line, for a log.
+    #[must_use]
+    pub fn on_one_line(&self) -> String {
+        self.to_string().replace("\n    help: ", "; ")
+    }
 }
 
 impl fmt::Display for Problem {

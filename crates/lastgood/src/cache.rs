@@ -81,6 +81,8 @@ pub struct StoreStatus {
     pub name: String,
     /// Whether it is being asked.
     pub breaker: BreakerState,
+    /// Whether it has answered any call since the start.
+    pub has_answered: bool,
     /// Removals it has not confirmed.
     pub unconfirmed_removals: usize,
     /// Writes given up.
@@ -191,6 +193,7 @@ impl Cache {
             store: self.shared.store.as_ref().map(|tier| StoreStatus {
                 name: tier.store.to_string(),
                 breaker: tier.store.state(),
+                has_answered: tier.store.has_answered(),
                 unconfirmed_removals: tier.behind.unconfirmed_removals()
                     + self.shared.owed_bulk.load(Ordering::Relaxed),
                 dropped_writes: tier.behind.dropped.load(Ordering::Relaxed),
@@ -199,7 +202,7 @@ impl Cache {
                     .log()
                     .map(|_| self.shared.clock.now() <= self.shared.verification.verified_until()),
                 unpublished: self.shared.publisher.pending(),
-                trouble: tier.store.trouble().map(|why| why.to_string()),
+                trouble: tier.store.trouble().map(|why| why.cause().into_owned()),
                 pending_trouble: tier.behind.journal_trouble(),
                 report: tier.store.report(),
             }),

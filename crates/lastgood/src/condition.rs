@@ -176,8 +176,18 @@ impl Condition {
 
     /// `part` gave no answer, or a wrong one.
     pub fn failed(&self, part: &str, why: &Error) {
+        let pause = why.retry_after.unwrap_or_default();
+        self.note_fault(part, why, why.detail.as_deref(), pause);
+    }
+
+    /// The same of a store, whose errors have no [`Reason`]: one that refuses a write is not unreachable.
+    pub(crate) fn failed_as(&self, part: &str, why: &str) {
+        self.note_fault(part, &why, None, Duration::ZERO);
+    }
+
+    fn note_fault(&self, part: &str, why: &dyn fmt::Display, detail: Option<&str>, pause: Duration) {
         let now = self.clock.now();
-        let until = now.plus(BELIEVED_FOR.saturating_add(why.retry_after.unwrap_or_default()));
+        let until = now.plus(BELIEVED_FOR.saturating_add(pause));
         let mut inner = self.inner();
         inner.forget_old(now);
         let part = match inner.faults.len() < MOST_PARTS || inner.faults.contains_key(part) {
@@ -191,12 +201,12 @@ impl Condition {
             inner.failures = 1;
             inner.lines.reminded = now;
             if self.is_logged && inner.lines.may_log_change(now) {
-                let (kind, name, detail) = (self.kind, &self.name, why.detail.as_deref());
+                let (kind, name) = (self.kind, &self.name);
                 tracing::warn!(kind, name, part, reason = %why, detail, "a {kind} fails");
             }
         } else if self.is_logged && now.since(inner.lines.reminded) >= REMIND_EVERY {
             inner.lines.reminded = now;
-            let (kind, name, failures, detail) = (self.kind, &self.name, inner.failures, why.detail.as_deref());
+            let (kind, name, failures) = (self.kind, &self.name, inner.failures);
             let seconds = inner.since.map_or(0, |since| now.since(since).as_secs());
             tracing::warn!(kind, name, part, reason = %why, detail, failures, seconds, "a {kind} still fails");
         }

@@ -215,7 +215,7 @@ impl Region {
         let asked = AssertUnwindSafe(async { timeout(limit, load()).await }).catch_unwind().await;
         let loaded = match asked {
             Ok(Ok(loaded)) => loaded,
-            Ok(Err(_)) => Err(Error::new(Reason::TimedOut, format!("no answer within {limit:?}"))),
+            Ok(Err(_)) => Err(Error::new(Reason::TimedOut, format!("no answer within {} ms", limit.as_millis()))),
             Err(_) => Err(Error::new(Reason::Panicked, "the loader panicked")),
         };
         match &loaded {

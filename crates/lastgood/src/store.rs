@@ -1,5 +1,6 @@
 //! The contract of a tier that holds bytes, and the stores that keep it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -276,6 +277,19 @@ impl StoreError {
     /// Whether this speaks against the store's health, so that a breaker should count it.
     pub fn is_failure(&self) -> bool {
         matches!(self, StoreError::Unavailable(_) | StoreError::Timeout)
+    }
+
+    /// Why, for a sentence that has named the store already.
+    pub fn cause(&self) -> Cow<'_, str> {
+        match self {
+            StoreError::Unavailable(why) => Cow::Borrowed(why),
+            StoreError::Timeout => Cow::Borrowed("no answer in time"),
+            StoreError::Refused(why) => Cow::Owned(format!("refused: {why}")),
+            StoreError::Corrupt(why) => Cow::Owned(format!("unreadable: {why}")),
+            StoreError::PartlyUnavailable(_) | StoreError::BreakerOpen | StoreError::Busy | StoreError::Late => {
+                Cow::Owned(self.to_string())
+            }
+        }
     }
 }
 

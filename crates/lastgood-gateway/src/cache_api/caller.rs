@@ -36,6 +36,6 @@ impl Caller {
         let peer = self.peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
         // A field named after the token would be masked.
         let admitted_by = if self.has_token { "bearer" } else { "loopback" };
-        tracing::info!(target: "lastgood::audit", what, scope = ?scope, matched, changed, peer, admitted_by, "the cache was changed");
+        tracing::info!(target: "lastgood::audit", what, scope, matched, changed, peer, admitted_by, "the cache was changed");
     }
 }

@@ -26,6 +26,9 @@ struct Explained {
     freshness: &'static str,
     /// `memory`, `store`, `both` or `none`; `unknown` like the freshness.
     tier: &'static str,
+    /// Who brought it: `exchange`, `stream`, `source` (of a declared route) or `application`. Nothing where that is not kept:
+    /// what lay in the store before this gateway started, or what others may have put there.
+    origin: Option<&'static str>,
     age_ms: Option<u64>,
     /// The rest of its freshness.
     fresh_for_ms: Option<u64>,
@@ -126,6 +129,7 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
             Freshness::Gone => "gone",
         },
         tier: if is_unknown { "unknown" } else { known.tiers.as_str() },
+        origin: answer.and_then(|answer| origin(&app, &key, answer)),
         age_ms: answer.map(|answer| millis(answer.age())),
         fresh_for_ms: answer.map(|answer| millis(answer.fresh_for())),
         stale_until: known.stale_until.map(Timestamp::as_millis),
@@ -160,16 +164,50 @@ async fn known_spans(app: &App, key: &mut KeyName) -> KnownSpans {
     known
 }
 
-/// Says who brought the end of a series, as far as this process knows: what lay in the store may be anybody's.
+/// Says who brought the end of a series.
 fn say_origin(app: &App, prefix: &str, end: &mut KnownSpan) {
-    let said_at = end.said_at.map(Timestamp::from_millis);
-    let by_stream = app.engine.streams.end_taken_at(prefix).is_some_and(|at| said_at.is_some_and(|said| said <= at));
-    let is_own = app.fleet.is_none() && said_at.is_some_and(|said| said >= app.began);
-    end.origin = match (by_stream, is_own) {
-        (true, _) => Some("stream"),
-        (false, true) => Some("exchange"),
-        (false, false) => None,
+    end.origin =
+        end.said_at.and_then(|at| by_whom(app, Timestamp::from_millis(at), app.engine.streams.end_taken_at(prefix)));
+}
+
+/// Who brought an answer.
+fn origin(app: &App, key: &KeyName, answer: &Answer) -> Option<&'static str> {
+    let (region, name) = (key.region.name(), key.name.as_str());
+    let is_of = |market: RegionName| market.as_str() == region;
+    if app
+        .declared
+        .iter()
+        .any(|route| route.spec().region == region && name.starts_with(&route.spec().path.to_string()))
+    {
+        return Some("source");
+    }
+    if [RegionName::Llm, RegionName::Bars].into_iter().any(is_of) || app.application_region(region).is_some() {
+        return Some("application");
+    }
+    if is_of(RegionName::FearGreed) {
+        return Some("source");
+    }
+    let streams = &app.engine.streams;
+    let streamed_at = match is_of(RegionName::Klines) {
+        // Settled candles of a block may be of both: their spans say.
+        true => streams.end_taken_at(name.strip_suffix("tail")?),
+        false => streams.ticker_taken_at(name),
     };
+    by_whom(
+        app,
+        Timestamp::from_millis(answer.given_at().as_millis().saturating_sub(millis(answer.age()))),
+        streamed_at,
+    )
+}
+
+/// Whether a stream or an answer of the exchange brought the entry of this time, as far as this process knows: one from the
+/// store may be anybody's.
+fn by_whom(app: &App, at: Timestamp, streamed_at: Option<Timestamp>) -> Option<&'static str> {
+    let is_own = app.fleet.is_none() && at >= app.began;
+    match streamed_at.is_some_and(|streamed| at <= streamed) {
+        true => Some("stream"),
+        false => is_own.then_some("exchange"),
+    }
 }
 
 fn next_refresh(app: &App, region: &Region, name: &str, known: &Explanation) -> NextRefresh {

@@ -14,6 +14,7 @@ use super::caller::Caller;
 use super::glob::Glob;
 use super::name::{region, takes};
 use crate::app::App;
+use crate::fleet;
 use crate::problem::{Answered, Refused};
 use crate::query::Parameters;
 
@@ -85,7 +86,7 @@ pub(super) async fn keys(State(app): State<Arc<App>>, _: Caller, RawQuery(query)
     }
     let mut regions = match only {
         Some(name) => vec![region(&app, &name)?],
-        None => app.cache.regions(),
+        None => app.cache.regions().into_iter().filter(|region| region.name() != fleet::REGION).collect(),
     };
     regions.sort_by(|one, other| one.name().cmp(other.name()));
     let mut listed = Keys { keys: Vec::new(), next: None, complete: true };

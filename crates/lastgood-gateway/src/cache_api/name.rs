@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use super::glob::Glob;
 use crate::app::App;
+use crate::fleet;
 use crate::problem::Refused;
 
 /// Names beyond this fit no store.
@@ -118,6 +119,9 @@ impl KeyName {
 
 /// Whether a pattern takes a key, with the name of this gateway's exchange or without it.
 pub(super) fn takes(glob: &Glob, identities: &Identities, region: &str, name: &str) -> bool {
+    if region == fleet::REGION {
+        return false;
+    }
     let short = || identities.without_name(name).filter(|_| is_market(region));
     glob.takes(region, name) || short().is_some_and(|short| glob.takes(region, &short))
 }
@@ -151,7 +155,7 @@ pub(super) fn with_upper_escapes(text: &str) -> Cow<'_, str> {
 pub(super) fn region(app: &App, name: &str) -> Result<Region, Refused> {
     app.cache.region_named(name).ok_or_else(|| {
         let regions = app.cache.regions();
-        let names: Vec<&str> = regions.iter().map(Region::name).collect();
+        let names: Vec<&str> = regions.iter().map(Region::name).filter(|name| *name != fleet::REGION).collect();
         let shown: String = name.chars().take(64).collect();
         let hint = match nearest(name, names.iter().copied()) {
             Some(meant) => format!("did you mean {meant:?}?"),

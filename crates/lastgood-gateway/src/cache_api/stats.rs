@@ -16,7 +16,7 @@ use super::answer::json;
 use super::caller::Caller;
 use crate::app::App;
 use crate::figures::{Lasting, StoreCommands};
-use crate::fleet::{Counts, Fleet};
+use crate::fleet::{self, Counts, Fleet};
 
 #[derive(Serialize)]
 struct Status {
@@ -195,6 +195,11 @@ pub(crate) fn of(app: &App) -> Stats {
         summary: Summary::of(app, &stats, lasting),
         cluster: ClusterStats { nodes, hit_rate: counts.hit_rate(), counts, lifetime },
         store: app.cache.store_commands().map(|sent| app.figures.commands.figures(sent, Instant::now())),
-        regions: stats.iter().map(|(name, stats)| (name.clone(), stats.into())).collect(),
+        // Where gateways keep their counters is no cache of anybody's.
+        regions: stats
+            .iter()
+            .filter(|(name, _)| *name != fleet::REGION)
+            .map(|(name, stats)| (name.clone(), stats.into()))
+            .collect(),
     }
 }

@@ -40,7 +40,7 @@ struct Warmed {
     refused: u64,
     failed: u64,
     dry_run: bool,
-    /// Why something was refused or failed, of the last that was.
+    /// Why something was refused or failed, of the last that was; why nothing is matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
 }
@@ -63,16 +63,21 @@ pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: R
     let dry_run = asked.dry_run;
     let wording = wording(&asked);
     let scope = scope(&app, asked).map_err(|refusal| problem::parameter(StatusCode::BAD_REQUEST, &refusal))?;
-    if dry_run {
-        let of_exchange = scope.exchange.map_or((0, 0), |only| app.engine.warmer.preview(&only));
-        let of_routes = app.declared.to_be_warmed(&scope.routes);
-        let (matched, warmed) = (of_exchange.0 + of_routes.0, of_exchange.1 + of_routes.1);
-        let warmed = Warmed { matched, warmed, fresh: matched - warmed, refused: 0, failed: 0, dry_run, why: None };
-        return Ok(json(StatusCode::OK, &warmed));
-    }
-    if !app.cache.is_enabled() {
+    let of_exchange = scope.exchange.as_ref().map_or((0, 0), |only| app.engine.warmer.preview(only));
+    let of_routes = app.declared.to_be_warmed(&scope.routes);
+    let (matched, due) = (of_exchange.0 + of_routes.0, of_exchange.1 + of_routes.1);
+    if !dry_run && !app.cache.is_enabled() {
         let detail = "The cache is switched off, so nothing can be kept warm.";
         return Err(Refused::new(StatusCode::CONFLICT, detail));
+    }
+    // Where nothing is declared there is no round.
+    if dry_run || matched == 0 {
+        if !dry_run {
+            caller.audit("warm", &wording, 0, 0);
+        }
+        let why = (matched == 0).then(|| why_nothing(&app, &scope));
+        let warmed = Warmed { matched, warmed: due, fresh: matched - due, refused: 0, failed: 0, dry_run, why };
+        return Ok(json(StatusCode::OK, &warmed));
     }
     let of_exchange = async {
         match scope.exchange.clone() {
@@ -87,6 +92,16 @@ pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: R
     caller.audit("warm", &wording, tally.of, tally.loaded);
     let why = why.or_else(|| app.engine.warmer.why().filter(|_| asks_exchange && tally.refused + tally.failed > 0));
     Ok(json(StatusCode::OK, &Warmed::of(tally, why)))
+}
+
+/// Why a request names nothing that is kept warm.
+fn why_nothing(app: &App, scope: &Scope) -> String {
+    match &scope.exchange {
+        Some(only) => app.engine.warmer.why_nothing(only),
+        None => {
+            format!("no route keeps a question with the value {} warm", scope.routes.value.as_deref().unwrap_or("*"))
+        }
+    }
 }
 
 /// What was asked for, for the log.

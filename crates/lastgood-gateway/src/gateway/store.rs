@@ -28,7 +28,7 @@ pub(super) async fn store_of(settings: &Settings, clock: &Clock) -> Result<Optio
     let Some(path) = settings.embedded_file() else { return open_store(settings, clock).await };
     match open_embedded(settings, clock).await {
         Ok((store, opened)) => {
-            tracing::info!(path = %path.display(), ?opened, "embedded store opened");
+            tracing::info!(path = %path.display(), %opened, "embedded store opened");
             Ok(Some(Arc::new(store)))
         }
         Err(why) => {

@@ -93,8 +93,8 @@ impl SqlKeys {
         ]);
         let statement = self.statement.now();
         let asked = timeout(WITHIN, statement.query(&arguments)).await;
-        let answered =
-            asked.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, format!("no answer within {WITHIN:?}"))));
+        let answered = asked
+            .unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, format!("no answer within {} s", WITHIN.as_secs()))));
         self.note(&answered);
         match answered {
             Ok(body) => {

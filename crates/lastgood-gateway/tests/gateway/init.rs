@@ -1,7 +1,8 @@
 //! `lastgood init`: the files that it writes are read by the gateway, and their routes answer.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use lastgood_testing::PostgresServer;
 use serde_json::{Value, json};
@@ -97,6 +98,33 @@ async fn a_password_stays_out_of_the_file() {
     assert!(written(folder.path()).contains("url = \"env:DATABASE_URL\""), "{}", written(folder.path()));
     let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
     assert!(!said.contains("hunter2") && !written(folder.path()).contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_wrong_answer_at_the_terminal_is_explained_and_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // `script` gives it a terminal.
+    let mut asked = Command::new("script")
+        .args(["-qec", &format!("{} init", env!("CARGO_BIN_EXE_lastgood")), "/dev/null"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script, of bsdutils");
+    let answers = "tradign\ndashboard\n\nnowhere\n127.0.0.1:9000\n";
+    asked.stdin.take().unwrap().write_all(answers.as_bytes()).unwrap();
+    let output = asked.wait_with_output().unwrap();
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("\"tradign\" is not one of trading, dashboard"), "{shown}");
+    assert!(shown.contains("\"nowhere\" is not an address and a port"), "{shown}");
+    assert_eq!(
+        (shown.matches("Who reads?").count(), shown.matches("Where should it listen?").count()),
+        (2, 2),
+        "{shown}"
+    );
+    let file = written(folder.path());
+    assert!(file.contains("preset = \"dashboard\"") && file.contains("listen = \"127.0.0.1:9000\""), "{file}");
 }
 
 #[test]

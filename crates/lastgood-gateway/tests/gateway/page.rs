@@ -226,6 +226,15 @@ async fn spans_of_candles_say_by_whom_they_came_and_where_they_lie() {
         spans(&gateway).await.last().unwrap()["origin"] == "stream"
     })
     .await;
+    let by_key = get(gateway.url("/api/cache/explain/klines:spot%2Fapi%2Fv3%2Fklines:BTCUSDT:1m:tail")).await.json();
+    assert_eq!(by_key["origin"], "stream", "{by_key}");
+    let ticker = "/api/v3/ticker/24hr?symbol=BTCUSDT";
+    lastgood_testing::eventually("a stream has brought a ticker", async || {
+        assert_eq!(get(gateway.url(ticker)).await.status, 200);
+        let key = "ticker_24hr:spot%2Fapi%2Fv3%2Fticker%2F24hr%3Fsymbol=BTCUSDT";
+        get(gateway.url(&format!("/api/cache/explain/{key}"))).await.json()["origin"] == "stream"
+    })
+    .await;
     assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
     assert!(spans(&gateway).await.iter().all(|span| span["tier"] == "both"));
     gateway.stop().await;

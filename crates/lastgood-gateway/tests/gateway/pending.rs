@@ -186,6 +186,13 @@ async fn a_redis_that_refuses_leaves_a_put_pending_and_is_given_it_when_it_takes
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(gateway.waits().await >= 2, "{code}: it goes on waiting");
+        let health = gateway.health().await;
+        let why = health["cache"]["reason"].as_str().unwrap_or_default();
+        assert!(!why.contains("unreachable") && !why.contains("script: "), "a Redis that refuses is reached: {why}");
+        // Of a script that lacks a permission Redis words it without the code.
+        let begin = if *code == "NOPERM" { "ERR The user executing the script can't run" } else { *code };
+        let is_worded = why.split_once(&format!("refused: {begin} ")).is_some_and(|(_, words)| !words.is_empty());
+        assert!(begin == "READONLY" || is_worded, "the server's own words, and all of them: {why}");
         ok(allow);
         eventually("it is written", async || gateway.waits().await == 0).await;
         for key in ["new", "old"] {

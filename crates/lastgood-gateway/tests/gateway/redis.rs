@@ -120,6 +120,7 @@ async fn a_redis_absent_at_the_start_is_attached_without_a_restart() {
     let mut redis = RedisServer::prepare(&[]);
     let exchange = Exchange::start().await;
     let gateway = over(&exchange, &redis.url()).await;
+    assert_ne!(health(&gateway).await["breaker"], "closed", "it has not answered anything yet");
     answers_everything(&gateway, 0).await;
     redis.restart();
     eventually("attached", async || gateway.gateway.cache().probe_store().await.is_some_and(|probe| probe.is_ok()))

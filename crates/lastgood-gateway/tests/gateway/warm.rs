@@ -298,6 +298,54 @@ async fn a_round_on_demand_warms_its_questions_and_reports_wrong_ones() {
 }
 
 #[tokio::test]
+async fn undeclared_regions_and_symbols_are_not_warmed_and_the_answer_names_the_reason() {
+    let exchange = exchange().await;
+    let none = Running::start(&exchange.url(), &[]).await;
+    let lists = Running::start(&exchange.url(), &with(&[("warm.intervals", ""), ("warm.tickers", "false")])).await;
+    let no_symbol = [("warm.symbols", ""), ("warm.popular", "0")];
+    let no_symbol = Running::start(&exchange.url(), &with(&no_symbol)).await;
+    let all = Running::start(&exchange.url(), &DECLARED).await;
+    for gateway in [&lists, &no_symbol, &all] {
+        after_the_first_round(gateway).await;
+    }
+    for (gateway, body, why) in [
+        (&none, "", "no market is declared: set warm.markets, or preset = \"dashboard\""),
+        (&none, r#"{"region": "klines"}"#, "no market is declared: set warm.markets, or preset = \"dashboard\""),
+        (&lists, r#"{"region": "klines"}"#, "no interval of candles is declared: set warm.intervals"),
+        (&lists, r#"{"symbol": "BTCUSDT"}"#, "no interval of candles is declared: set warm.intervals"),
+        (&lists, r#"{"region": "ticker_24hr"}"#, "the tickers are not kept warm: set warm.tickers"),
+        (&no_symbol, r#"{"region": "klines"}"#, "no symbol is declared: set warm.symbols or warm.popular"),
+        (&all, r#"{"symbol": "NOSUCH"}"#, "no market of warm.markets has NOSUCH in its list of symbols"),
+        (
+            &all,
+            r#"{"symbol": "BTCUSDT", "region": "symbols"}"#,
+            "of BTCUSDT the candles alone can be kept warm: name klines",
+        ),
+        (
+            &all,
+            r#"{"region": "depth"}"#,
+            "depth is no region of the exchange that can be kept warm; those are exchange_info, symbols, ticker_24hr, klines",
+        ),
+    ] {
+        let rounds = warming(gateway).await["rounds"].clone();
+        let got = warm(gateway, body).await.json();
+        assert_eq!((&got["matched"], &got["warmed"], &got["why"]), (&json!(0), &json!(0), &json!(why)), "{body}");
+        assert_eq!(warming(gateway).await["rounds"], rounds, "{body}: there is no round");
+    }
+    let url = lists.url("");
+    for (more, code, said) in
+        [(&[][..], 1, "nothing was warmed: "), (&["--dry-run"][..], 0, "nothing would be warmed: ")]
+    {
+        let arguments: Vec<&str> =
+            ["warm", "--url", &url, "--region", "klines"].into_iter().chain(more.iter().copied()).collect();
+        let output = command(&arguments, None).await;
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{output:?}");
+        let said = format!("{said}no interval of candles is declared: set warm.intervals\n");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), said);
+    }
+}
+
+#[tokio::test]
 async fn without_the_token_nothing_is_warmed() {
     let exchange = exchange().await;
     let gateway = Running::start(&exchange.url(), &[("admin.token", "correct-horse-battery")]).await;

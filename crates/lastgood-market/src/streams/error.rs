@@ -40,7 +40,10 @@ impl fmt::Display for StreamError {
             Self::Tls(why) => why.fmt(f),
             Self::Certificates(why) => why.fmt(f),
             Self::Unreachable(why) => write!(f, "{}", innermost(&**why)),
-            Self::WebSocket(why) => why.fmt(f),
+            Self::WebSocket(why) => match &**why {
+                tungstenite::Error::Http(answer) => write!(f, "the exchange answered {}", answer.status().as_u16()),
+                why => why.fmt(f),
+            },
             Self::Late => f.write_str("no connection in time"),
             Self::Stuck => f.write_str("nothing can be sent"),
             Self::Closed => f.write_str("closed by the exchange"),
@@ -84,6 +87,13 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_reported_by_its_status() {
+        let answer = http::Response::builder().status(418).body(None).unwrap();
+        let why = StreamError::from(tungstenite::Error::Http(Box::new(answer)));
+        assert_eq!(why.to_string(), "the exchange answered 418");
+    }
 
     #[test]
     fn an_unreachable_host_is_reported_by_the_innermost_cause_and_the_whole_chain_is_kept() {

@@ -105,7 +105,7 @@ impl Upstreams {
                     return Err(sending.failed().map_or_else(lost, Unanswered::BadBody));
                 }
                 Err(_) => {
-                    let what = format!("{} did not answer within {within:?}", host.url.host());
+                    let what = format!("{} did not answer within {} ms", host.url.host(), within.as_millis());
                     let lost = || self.lost(upstream, host, call, CallResult::TimedOut, what);
                     return Err(sending.unfinished().map_or_else(lost, Unanswered::BadBody));
                 }

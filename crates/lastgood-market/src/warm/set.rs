@@ -126,6 +126,30 @@ impl Set {
         WARMED.into_iter().filter(|region| !self.markets.is_empty() && has(region)).collect()
     }
 
+    /// Why `only` takes nothing of what was declared, for people: what would have to be declared.
+    pub(super) fn why_nothing(&self, only: &Filter) -> String {
+        let is_of = |region: &RegionName| only.takes_region(*region);
+        if !WARMED.iter().any(is_of) {
+            let warmed = WARMED.map(RegionName::as_str).join(", ");
+            let asked = only.regions.iter().flatten().map(|region| region.as_str()).collect::<Vec<_>>().join(", ");
+            return format!("{asked} is no region of the exchange that can be kept warm; those are {warmed}");
+        }
+        if self.markets.is_empty() {
+            return "no market is declared: set warm.markets, or preset = \"dashboard\"".to_owned();
+        }
+        // A symbol is asked for its candles alone.
+        let is_of_candles = is_of(&RegionName::Klines);
+        match &only.symbol {
+            Some(symbol) if !is_of_candles => format!("of {symbol} the candles alone can be kept warm: name klines"),
+            _ if is_of_candles && self.intervals.is_empty() => {
+                "no interval of candles is declared: set warm.intervals".to_owned()
+            }
+            Some(symbol) => format!("no market of warm.markets has {symbol} in its list of symbols"),
+            None if is_of_candles => "no symbol is declared: set warm.symbols or warm.popular".to_owned(),
+            None => "the tickers are not kept warm: set warm.tickers".to_owned(),
+        }
+    }
+
     /// The same for nodes that are configured to keep the same warm, in these regions.
     pub(super) fn fingerprint(&self, regions: &[RegionName]) -> u64 {
         let mut hasher = DefaultHasher::new();

@@ -41,6 +41,19 @@ pub(super) fn ttl_millis(ttl: Duration) -> u64 {
     ttl.clamp(Duration::from_millis(1), LONGEST_TTL).as_millis() as u64
 }
 
+/// An error in the server's words, without what it adds for the author of a script: `OOM command not allowed … script:
+/// 8b9a…, on @user_script:1.`
+#[cfg(feature = "redis")]
+pub(super) fn plain(code: &str, detail: &str) -> String {
+    let detail = detail.split_once(" script: ").map_or(detail, |(detail, _)| detail);
+    let detail = detail.split_once(", on @user_script:").map_or(detail, |(detail, _)| detail).trim();
+    match (detail.is_empty(), code) {
+        (false, _) => format!("{code} {detail}"),
+        (true, "NOPERM") => "NOPERM: this user may not do that".to_owned(),
+        (true, _) => code.to_owned(),
+    }
+}
+
 /// An error that the server worded itself: its code, and the whole text.
 pub(super) fn error_of(code: &str, text: String) -> StoreError {
     match code {
@@ -111,6 +124,17 @@ mod tests {
     fn a_prefix_is_escaped_into_a_pattern() {
         assert_eq!(glob_of_prefix("a:*b?[c]\\"), "a:\\*b\\?\\[c\\]\\\\*");
         assert_eq!(glob_of_prefix(""), "*");
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn an_error_is_shown_without_the_place_in_a_script_and_never_cut_off() {
+        let full = "command not allowed when used memory > 'maxmemory'. script: 8b9a668c, on @user_script:1.";
+        assert_eq!(plain("OOM", full), "OOM command not allowed when used memory > 'maxmemory'.");
+        assert_eq!(plain("ERR", "wrong, on @user_script:7."), "ERR wrong");
+        assert_eq!(plain("NOPERM", "this user has no permissions"), "NOPERM this user has no permissions");
+        assert_eq!(plain("NOPERM", ""), "NOPERM: this user may not do that");
+        assert_eq!(plain("BUSY", " "), "BUSY");
     }
 
     #[test]

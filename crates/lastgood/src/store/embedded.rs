@@ -57,6 +57,18 @@ pub enum Opened {
     SetAside(PathBuf),
 }
 
+impl fmt::Display for Opened {
+    /// For the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Opened::Existing => f.write_str("with what it held"),
+            Opened::New => f.write_str("new and empty"),
+            Opened::ReadOnly => f.write_str("for reading alone, it cannot be written"),
+            Opened::SetAside(path) => write!(f, "new and empty, the unreadable one is now {}", path.display()),
+        }
+    }
+}
+
 /// A store in one file, for a gateway without Redis and for restarts without cold caches.
 ///
 /// A `put` is readable at once and written to disk within about 150 ms, together with its neighbours: what a crash or

@@ -1,6 +1,7 @@
 //! A deadline and a circuit breaker around any store.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use self::recovery::recover;
 use super::{Store, StoreError};
 use crate::clock::Clock;
 use crate::condition::{Condition, Report, State};
-use crate::error::{Error, Reason};
 
 mod breaker;
 mod clock;
@@ -133,6 +133,7 @@ pub struct GuardedStore {
     /// What kept the store from answering last: the cause, while we back off from it.
     last_failure: Mutex<Option<StoreError>>,
     condition: Condition,
+    has_answered: AtomicBool,
     clock: Clock,
     measured: Mutex<Option<Measured>>,
     /// Held by who asks the store for the time.
@@ -166,6 +167,7 @@ impl GuardedStore {
             writes: Semaphore::new(guard.max_concurrent),
             last_failure: Mutex::default(),
             condition: Condition::new("store", inner.to_string(), clock.clone()),
+            has_answered: AtomicBool::new(false),
             clock,
             measured: Mutex::default(),
             measuring: tokio::sync::Mutex::default(),
@@ -199,6 +201,11 @@ impl GuardedStore {
         self.breaker.state()
     }
 
+    /// Whether the store has answered any call since this was made. Before that a closed breaker says nothing of it.
+    pub fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
     /// Sees every later change of [`GuardedStore::state`], for example to replay writes once it closes.
     pub fn subscribe(&self) -> watch::Receiver<BreakerState> {
         self.breaker.subscribe()
@@ -214,7 +221,7 @@ impl GuardedStore {
         let report = self.condition.report();
         match self.inner.trouble() {
             Some(why) if !report.is_failing() => {
-                Report { state: State::Failing, reason: Some(why.to_string()), failures: 1, ..report }
+                Report { state: State::Failing, reason: Some(why.cause().into_owned()), failures: 1, ..report }
             }
             _ => report,
         }
@@ -266,6 +273,10 @@ impl GuardedStore {
     }
 
     fn remember<T>(&self, result: &Result<T, StoreError>) {
+        let is_answer = matches!(result, Ok(_) | Err(StoreError::Refused(_) | StoreError::Corrupt(_)));
+        if is_answer && !self.has_answered() {
+            self.has_answered.store(true, Ordering::Relaxed);
+        }
         if let Err(why) = result
             && why.is_failure()
         {
@@ -279,7 +290,7 @@ impl GuardedStore {
         match (result, kind) {
             (Ok(_), Kind::Read) => self.condition.succeeded(READS),
             (Ok(_), Kind::Write) => self.condition.succeeded(WRITES),
-            (Err(why @ StoreError::Refused(_)), Kind::Write) => self.condition.failed(WRITES, &error(why)),
+            (Err(why @ StoreError::Refused(_)), Kind::Write) => self.condition.failed_as(WRITES, &why.cause()),
             _ => {}
         }
     }
@@ -287,7 +298,7 @@ impl GuardedStore {
     fn judge_log<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         match &result {
             Ok(_) => self.condition.succeeded(LOG),
-            Err(why) => self.condition.failed(LOG, &error(why)),
+            Err(why) => self.condition.failed_as(LOG, &why.cause()),
         }
         result
     }
@@ -299,7 +310,7 @@ impl GuardedStore {
         };
         if self.breaker.record(generation, outcome) {
             let last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            self.condition.failed(CALLS, &error(&last.unwrap_or(StoreError::Timeout)));
+            self.condition.failed_as(CALLS, &last.unwrap_or(StoreError::Timeout).cause());
             runtime.spawn(recover(Weak::clone(&self.me), &self.guard));
         }
     }
@@ -335,11 +346,6 @@ impl Drop for Call<'_> {
             self.record(Outcome::TimedOut);
         }
     }
-}
-
-/// What a store's error says to its condition.
-fn error(why: &StoreError) -> Error {
-    Error::new(Reason::Unreachable, why.to_string())
 }
 
 /// The name of the guarded store: a reader wants to know which one it is.

@@ -142,8 +142,9 @@ impl Journal {
         let stores: std::collections::BTreeSet<&str> =
             others.iter().filter_map(|name| name.split('\n').next()).take(1_000).collect();
         if !stores.is_empty() {
+            let stores = stores.into_iter().collect::<Vec<_>>().join(", ");
             tracing::warn!(
-                changes = others.len(), ?stores, path = %self.path.display(),
+                changes = others.len(), stores, path = %self.path.display(),
                 "changes wait for another store or namespace than the configured one: they stay on disk, and are made once \
                  that is configured again"
             );

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments, file: Option<&Path>) -> Result<(), Fail
         let value = match row.value.as_str() {
             "" => "-".to_owned(),
             // A policy is wider than a terminal.
-            _ => row.value.replace(',', ",\n").replace("; soft_timeout", ";\nsoft_timeout"),
+            _ => row.value.replace(", ", ",").replace(',', ",\n").replace("; soft_timeout", ";\nsoft_timeout"),
         };
         table.add_row([row.key, value, row.origin]);
     }

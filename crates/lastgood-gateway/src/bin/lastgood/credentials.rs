@@ -31,7 +31,7 @@ Examples:
   lastgood credentials list --json
   lastgood credentials rotate                             asks for the new master key
 
-The file is `credentials` in the data directory. `lastgood serve` reads the gateway's own keys when it starts,
+The file is `credentials` in the data directory. `lastgood serve` reads the gateway's own keys when it starts, \
 and those of users whenever the file has changed.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -48,8 +48,8 @@ Examples:
   lastgood credentials add main --algorithm ed25519 < key-and-pem.txt
   lastgood credentials add main --user 42 --environment testnet
 
-With --user it is asked with for /v1/symbols/MARKET when your backend sends `X-Lastgood-User: 42`
-and the admin token. The first line of standard input is the API key; what follows is the secret: one line,
+With --user it is asked with for /v1/symbols/MARKET when your backend sends `X-Lastgood-User: 42` \
+and the admin token. The first line of standard input is the API key; what follows is the secret: one line, \
 or for ed25519 the private key in PEM (openssl genpkey -algorithm ed25519).")]
     Add(Add),
     /// List the credentials, with no more of a key than its first four characters
@@ -71,7 +71,7 @@ Examples:
   lastgood credentials seal --user 42
   printf %s \"$API_KEY\" | lastgood credentials seal --user 42
 
-It prints one line. Put it into the table that [credentials.sql] asks; it opens under the same master key and
+It prints one line. Put it into the table that [credentials.sql] asks; it opens under the same master key and \
 for the same user alone. Seal key and secret one by one. After a change of the master key seal them again.
 A master key of 32 bytes opens faster than a passphrase, which takes the salt of the credentials file.")]
     Seal(Seal),

@@ -42,7 +42,7 @@ Examples:
   lastgood demo --bots 100 --for 30s
   lastgood demo --for 10s --json
 
-Needs nothing but this program: no network, no Redis, no files. At a terminal: f fail, b ban, s slow, h heal,
+Needs nothing but this program: no network, no Redis, no files. At a terminal: f fail, b ban, s slow, h heal, \
 o open the page, q quit.")]
 pub(crate) struct Arguments {
     /// Where the gateway listens [default: 127.0.0.1:8090, or a free port if that is taken]
@@ -132,7 +132,7 @@ async fn watch_it(arguments: &Arguments, gateway: &Gateway, faults: &Faults, see
         }
     };
     tokio::pin!(end);
-    let (mut in_force, mut since, mut a_second_ago) = (faults.now(), started, 0);
+    let (mut in_force, mut since, mut at_last_tick) = (faults.now(), started, 0);
     loop {
         let (mut ended, mut is_tick) = (false, false);
         tokio::select! {
@@ -144,22 +144,23 @@ async fn watch_it(arguments: &Arguments, gateway: &Gateway, faults: &Faults, see
                 Key::Open => drop(open::in_browser(&snapshot.gateway)),
             },
         }
-        let before = snapshot.requests;
         snapshot.fill(started.elapsed(), &gateway.traffic(), seen);
+        snapshot.paused_for = gateway.paused_for();
         if ended {
             snapshot.median = seen.median().await.or(snapshot.median);
             return;
         }
         if is_tick {
             snapshot.median = seen.median().await.or(snapshot.median);
-            a_second_ago = snapshot.requests.saturating_sub(before);
+            snapshot.per_second = snapshot.requests.saturating_sub(at_last_tick);
+            at_last_tick = snapshot.requests;
         }
         if faults.now().name != in_force.name {
             (in_force, since) = (faults.now(), Instant::now());
         }
         match &mut screen {
             _ if arguments.json => {}
-            Some(screen) => screen.draw(&snapshot.lines(a_second_ago, in_force, since.elapsed())),
+            Some(screen) => screen.draw(&snapshot.lines(in_force, since.elapsed())),
             None => say(snapshot.line()),
         }
         if is_unread() {
@@ -266,5 +267,7 @@ fn empty(arguments: &Arguments, gateway: SocketAddr, simulator: SocketAddr) -> S
         weight_spent: 0,
         weight_saved: 0,
         median: None,
+        per_second: 0,
+        paused_for: None,
     }
 }

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use comfy_table::{Table, presets};
 use lastgood::Clock;
 use serde_json::Value;
 
 mod sentences;
 
-use self::sentences::sentences;
+use self::sentences::{by_whom, place, sentences};
 
 use crate::client::{ClientArguments, segment};
 use crate::output::{Failure, say, say_json};
@@ -44,21 +43,19 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
         say(format!("  {sentence}"));
     }
     let spans = known["candles"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if !spans.is_empty() {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        spans.iter().for_each(|span| add_span(&mut table, span));
-        say(table.trim_fmt());
-    }
+    spans.iter().for_each(|one| say(format!("  {}", stretch(one))));
     Ok(())
 }
 
-/// A stretch of a series of candles, such as `2026-11-01 00:00 to 2026-11-28 12:04  38,645 candles, confirmed`.
-fn add_span(table: &mut Table, span: &Value) {
+/// A stretch of a series of candles, such as `2026-11-01 00:00:00 to 2026-11-28 12:04:59  38645 candles, confirmed, in memory,
+/// from an answer of the exchange`.
+fn stretch(span: &Value) -> String {
     let to = span["to"].as_u64().map_or_else(|| "now".to_owned(), |to| time(Some(to)));
-    let what = match span["candles"].as_u64() {
-        Some(count) if count > 0 => format!("{count} {}", span["what"].as_str().unwrap_or_default()),
-        _ => span["what"].as_str().unwrap_or_default().to_owned(),
+    let what = match (span["what"].as_str().unwrap_or_default(), span["candles"].as_u64()) {
+        ("forming", Some(count)) if count > 1 => format!("{count} candles, the last of them forming"),
+        ("forming", _) => "1 candle, forming".to_owned(),
+        (what, Some(count)) if count > 0 => format!("{count} {what}"),
+        (what, _) => what.to_owned(),
     };
     let state = match (span["confirmed"].as_bool(), span["believed_until"].as_u64()) {
         (Some(true), None) => "confirmed".to_owned(),
@@ -66,7 +63,8 @@ fn add_span(table: &mut Table, span: &Value) {
         (_, Some(0)) => "not believed".to_owned(),
         (_, until) => format!("answered once, asked for again after {}", time(until)),
     };
-    table.add_row(["candles".to_owned(), format!("{} to {to}  {what}, {state}", time(span["from"].as_u64()))]);
+    let place = place(span).map(|place| format!(", {place}")).unwrap_or_default();
+    format!("{} to {to}  {what}, {state}{place}{}", time(span["from"].as_u64()), by_whom(span))
 }
 
 /// A time by UTC, to the second.

@@ -26,7 +26,7 @@ Examples:
   DATABASE_URL=postgres://app:PASSWORD@localhost/stocks lastgood init --database env:DATABASE_URL
 
 At a terminal it asks who reads (bots or pages), where answers are kept, and where to listen; elsewhere the defaults count.
-With --database it looks at the names of tables and columns, reads no row, and writes two routes a table: one for a list, one
+With --database it looks at the names of tables and columns, reads no row, and writes two routes a table: one for a list, one \
 for a row by its primary key. A URL with a password is written as env:DATABASE_URL, so that no secret is in the file.
 
 Nothing is written over without --force.")]
@@ -88,11 +88,11 @@ impl Choices {
             return Ok(choices);
         }
         let who = "Who reads? trading: bots, a price is a second old at most. dashboard: pages, fifteen seconds.";
-        choices.preset = answer(who, &choices.preset)?;
+        choices.preset = answer(who, "preset", &choices.preset)?;
         let where_to =
             "Where are answers kept? embedded: is a file of its own; or redis://HOST:6379, shared by gateways.";
-        choices.store = answer(where_to, &choices.store)?;
-        choices.listen = answer("Where should it listen?", &choices.listen)?;
+        choices.store = answer(where_to, "store", &choices.store)?;
+        choices.listen = answer("Where should it listen?", "listen", &choices.listen)?;
         Ok(choices)
     }
 
@@ -182,17 +182,35 @@ fn has_password(url: &str) -> bool {
     }
 }
 
-/// Asks one question; an empty answer is the default.
-fn answer(question: &str, default: &str) -> Result<String, Failure> {
-    let mut out = io::stderr().lock();
-    let _ = write!(out, "{question}\n  [{default}] ").and_then(|()| out.flush());
-    let mut line = String::new();
-    let read = io::stdin().lock().read_line(&mut line);
-    read.map_err(|why| Failure::failed(format!("failed to read the answer: {why}")))?;
-    Ok(match line.trim() {
-        "" => default.to_owned(),
-        text => text.to_owned(),
-    })
+/// Asks for the value of a key until it is one that the gateway takes; an empty answer is the default.
+fn answer(question: &str, key: &str, default: &str) -> Result<String, Failure> {
+    loop {
+        let mut out = io::stderr().lock();
+        let _ = write!(out, "{question}\n  [{default}] ").and_then(|()| out.flush());
+        drop(out);
+        let mut line = String::new();
+        let read = io::stdin().lock().read_line(&mut line);
+        read.map_err(|why| Failure::failed(format!("failed to read the answer: {why}")))?;
+        let text = match line.trim() {
+            "" => return Ok(default.to_owned()),
+            text => text.to_owned(),
+        };
+        match problem_of(key, &text) {
+            Some(problem) => complain(&problem),
+            None => return Ok(text),
+        }
+    }
+}
+
+/// The problem with the value of a key, if there is one.
+fn problem_of(key: &str, value: &str) -> Option<String> {
+    let file = ConfigFile { path: String::new(), text: format!("{key} = {}", quoted(value)) };
+    // The file will take the token from there.
+    let env = |name: &str| (name == "LASTGOOD_ADMIN_TOKEN").then(|| "set-before-it-starts".to_owned());
+    let problems = resolve(&Sources { file: Some(file), env: &env, env_names: Vec::new(), flags: Vec::new() }).err()?;
+    let first = problems.0.into_iter().next()?;
+    let hint = first.hint.map(|hint| format!("\n  {hint}")).unwrap_or_default();
+    Some(format!("  {}{hint}", first.what))
 }
 
 /// A TOML string.

@@ -46,7 +46,7 @@ Examples:
   lastgood init                         writes a small configuration that works
   lastgood check                        the problems, and how to fix them
 
-Every verb that asks a gateway asks the one that --url or LASTGOOD_URL names, else the one that the configuration has
+Every verb that asks a gateway asks the one that --url or LASTGOOD_URL names, else the one that the configuration has \
 listen: --config, LASTGOOD_CONFIG or ./lastgood.toml, and LASTGOOD_LISTEN over it.
 
 Exit codes: 0 done, 1 failed or not done in the store, 2 wrong usage."

@@ -29,19 +29,19 @@ Examples:
   lastgood migrate --from redis://h --to redis://h --to-namespace staging
   LASTGOOD_TOKEN_TO=TOKEN lastgood migrate --from redis://h --to https://NAME.upstash.io --rate 200
 
-Entries are copied byte for byte, with the rest of their time to live, and read back. An entry of which the target has
+Entries are copied byte for byte, with the rest of their time to live, and read back. An entry of which the target has \
 a later one is left alone, and so is what the target has and this version cannot read. The source is not changed.
 
 Run it again to go on after a stop: entries that the target has already are skipped. Afterwards --dry-run lists the missing ones.
 
-Copy before gateways use the target. Where gateways change the source meanwhile, what they remove there may have been
+Copy before gateways use the target. Where gateways change the source meanwhile, what they remove there may have been \
 copied before; it says so, and the same keys are then to be removed at the target.
 
-Not copied: the log of invalidations, the counters and the leases, which belong to the gateways that use the source, and
+Not copied: the log of invalidations, the counters and the leases, which belong to the gateways that use the source, and \
 entries of wire version 1, which do not say which key they are of and are served by no gateway of this version.
 
-A store is named as with `lastgood serve --store`; an embedded one must be no running gateway's. The token of an https://
-store is LASTGOOD_TOKEN_FROM or LASTGOOD_TOKEN_TO, else the one that the configuration has. The namespace, the data directory
+A store is named as with `lastgood serve --store`; an embedded one must be no running gateway's. The token of an https:// \
+store is LASTGOOD_TOKEN_FROM or LASTGOOD_TOKEN_TO, else the one that the configuration has. The namespace, the data directory \
 and the proxy are those of the configuration.
 
 Exit code 1 if an entry could not be copied, or it stopped early.")]

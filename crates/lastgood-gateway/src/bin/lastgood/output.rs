@@ -32,6 +32,11 @@ impl Failure {
         Self::failed("")
     }
 
+    /// The same, once it was said elsewhere.
+    pub(crate) fn silenced(self) -> Self {
+        Self { message: String::new(), ..self }
+    }
+
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
             complain(&format!("error: {}", self.message));

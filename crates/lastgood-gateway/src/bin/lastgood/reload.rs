@@ -38,14 +38,14 @@ impl Reloads {
             Ok(Ok(resolved)) => resolved,
             Ok(Err(problems)) => {
                 for problem in &problems.0 {
-                    tracing::error!(%problem, "wrong in the configuration");
+                    tracing::error!(problem = problem.on_one_line(), "wrong in the configuration");
                 }
                 return tracing::error!("SIGHUP: the configuration is wrong, so nothing of it was reloaded");
             }
             Err(why) => return tracing::error!(%why, "SIGHUP: nothing was reloaded"),
         };
         for warning in &resolved.warnings {
-            tracing::warn!(%warning, "worth knowing of the configuration");
+            tracing::warn!(warning = warning.on_one_line(), "worth knowing of the configuration");
         }
         let now = resolved.settings;
         let Reloaded { in_force, need_restart, failed } = gateway.reload(&self.settings, &now).await;

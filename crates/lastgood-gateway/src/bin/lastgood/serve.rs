@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use lastgood_gateway::logging::Level;
 use lastgood_gateway::{Gateway, listen, logging};
-use lastgood_settings::{BaseUrl, LogFormat, Resolved, Settings};
+use lastgood_settings::{BaseUrl, Log, LogFormat, Problems, Resolved, Settings};
 use tokio::net::TcpListener;
 
 use crate::output::Failure;
@@ -25,7 +25,7 @@ Examples:
 Then point an exchange client at it, or try:
   curl -i 'http://127.0.0.1:8090/api/v3/ticker/price?symbol=BTCUSDT'
 
-It stops on SIGINT and SIGTERM once the requests under way are answered. SIGHUP reloads what of the configuration can change while
+It stops on SIGINT and SIGTERM once the requests under way are answered. SIGHUP reloads what of the configuration can change while \
 it runs, the certificate and the credentials; the log says what needs a restart.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -34,7 +34,11 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(), Failure> {
     let Arguments { settings: arguments } = arguments;
-    let resolved = arguments.resolve(file.as_deref())??;
+    let resolved = match arguments.resolve(file.as_deref())? {
+        Ok(resolved) => resolved,
+        Err(problems) if arguments.wants_json_log(file.as_deref()) => return Err(refused_as_json(problems)),
+        Err(problems) => return Err(problems.into()),
+    };
     let Resolved { settings, warnings, file: read, .. } = resolved;
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let is_json = settings.log.format == LogFormat::Json;
@@ -42,7 +46,7 @@ pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(
         .map_err(|error| Failure::failed(format!("failed to start logging: {error}")))?;
     // Not before there is a log: who collects it as JSON gets every line so.
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.on_one_line());
     }
     let ended = serve(arguments, file, settings, read, level).await;
     if let Err(why) = &ended
@@ -52,6 +56,18 @@ pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(
         return Err(Failure::silent());
     }
     ended
+}
+
+/// Logs the problems with the configuration as JSON; the failure keeps the exit code and says nothing more.
+fn refused_as_json(problems: Problems) -> Failure {
+    let log = Log { format: LogFormat::Json, ..Settings::default().log };
+    if logging::init(&log, false).is_err() {
+        return problems.into();
+    }
+    for problem in &problems.0 {
+        tracing::error!(problem = problem.on_one_line(), "wrong in the configuration");
+    }
+    Failure::from(problems).silenced()
 }
 
 async fn serve(

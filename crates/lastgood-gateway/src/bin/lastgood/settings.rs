@@ -63,6 +63,20 @@ impl SettingsArguments {
         Ok(resolve_with(self.flags()?, file))
     }
 
+    /// Whether the log is to be JSON. The configuration may have a mistake, so each layer is only looked at for this key.
+    pub(crate) fn wants_json_log(&self, file: Option<&Path>) -> bool {
+        let is_json = |value: &str| value.trim().eq_ignore_ascii_case("json");
+        let mut by_flag =
+            self.other.iter().filter_map(|one| one.split_once('=')).filter(|(key, _)| key.trim() == "log.format");
+        let by_file = || {
+            let found = ConfigFile::find(file, &variable, Path::new("")).ok().flatten()?;
+            let table: toml::Table = found.text.parse().ok()?;
+            table.get("log")?.get("format")?.as_str().map(str::to_owned)
+        };
+        let said = by_flag.next_back().map(|(_, value)| value.to_owned());
+        said.or_else(|| variable("LASTGOOD_LOG_FORMAT")).or_else(by_file).is_some_and(|value| is_json(&value))
+    }
+
     /// The settings in force; warnings go to standard error.
     pub(crate) fn load(&self, file: Option<&Path>) -> Result<Resolved, Failure> {
         let resolved = self.resolve(file)??;

@@ -20,7 +20,7 @@ Examples:
   lastgood stats --json | jq '.regions.klines.hit_rate'
 
 HIT % is the part of the answers that no reader waited for. Hit times are taken of one hit in 256.
-The line TOTAL is of all gateways that share the store, and a few seconds old; the line SINCE also of those that are
+The line TOTAL is of all gateways that share the store, and a few seconds old; the line SINCE also of those that are \
 gone. The line STORE has what the store was sent, and what a day of it costs where commands are billed (store_price).")]
 pub(crate) struct Arguments {
     #[command(flatten)]

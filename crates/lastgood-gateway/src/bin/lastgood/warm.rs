@@ -21,10 +21,10 @@ Examples:
   lastgood warm --region klines --dry-run    how much would be loaded, as far as memory tells
   lastgood warm --url http://cache:8090 --json
 
-Fresh entries are skipped. Warming yields to readers: what the exchange's budget
+Fresh entries are skipped. Warming yields to readers: what the exchange's budget \
 leaves no room for is refused, and is tried again by the next round of warm.every.
 
-Exit code 1 if anything was refused or failed.")]
+Exit code 1 if anything was refused or failed, or if nothing that is declared was meant.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     /// Load nothing; say how much there is to load
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON: {matched, warmed, fresh, refused, failed, dry_run}, and {why} if anything was refused or failed
+    /// Print JSON: {matched, warmed, fresh, refused, failed, dry_run}, and {why} if anything was refused or failed, or nothing matched
     #[arg(long)]
     json: bool,
 }
@@ -67,8 +67,9 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
         print(&warmed);
     }
     let count = |name: &str| warmed[name].as_u64().unwrap_or_default();
+    let is_nothing = count("matched") == 0 && !dry_run;
     match count("refused") + count("failed") {
-        0 => Ok(()),
+        0 if !is_nothing => Ok(()),
         _ => Err(Failure::silent()),
     }
 }
@@ -89,7 +90,9 @@ async fn report(client: &Client, last_line: &mut String) {
 fn print(warmed: &Value) {
     let count = |name: &str| warmed[name].as_u64().unwrap_or_default();
     if count("matched") == 0 {
-        say("nothing matches: set warm.markets and warm.intervals, or preset = \"dashboard\"");
+        let verb = if warmed["dry_run"] == true { "would be" } else { "was" };
+        let why = warmed["why"].as_str().unwrap_or("nothing of it is declared");
+        complain(&format!("nothing {verb} warmed: {why}"));
         return;
     }
     let loaded = if warmed["dry_run"] == true { "WOULD LOAD" } else { "LOADED" };

@@ -1,6 +1,6 @@
 // Charts: small ones as SVG, candles on a canvas.
 
-import { h, moment } from '/page/dom.js';
+import { h } from '/page/dom.js';
 
 const WIDTH = 300;
 const HEIGHT = 56;
@@ -32,6 +32,31 @@ export function meter(label, used, limit, reserve) {
     h('rect', { class: 'track', width: 100, height: 6 }),
     h('rect', { class: 'reserve', x: (100 - kept * 100).toFixed(1), width: (kept * 100).toFixed(1), height: 6 }),
     h('rect', { class: `area ${tone}`, width: (part * 100).toFixed(1), height: 6 }));
+}
+
+/** About five round numbers between two prices, and how many digits they need. */
+function round(low, high) {
+  const rough = Math.max(high - low, 1e-8) / 6;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough);
+  const first = Math.ceil(low / step);
+  const prices = Array.from({ length: Math.floor(high / step) - first + 1 }, (_, at) => (first + at) * step);
+  const isWhole = (digits) => Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) < 1e-6;
+  return { prices, digits: [0, 1, 2, 3, 4, 5, 6, 7].find(isWhole) ?? 8 };
+}
+
+const time = { hour: '2-digit', minute: '2-digit' };
+const day = { day: 'numeric', month: 'short' };
+// Days and months of the exchange begin by UTC.
+const [MINUTES, HOURS, DAYS, MONTHS] = [time, { ...day, ...time }, { ...day, timeZone: 'UTC' }, { month: 'short', year: 'numeric', timeZone: 'UTC' }]
+  .map((parts) => new Intl.DateTimeFormat('en-GB', parts));
+const A_DAY = 86400000;
+
+/** How times are written under candles that are `apart` from each other, `all` from the first to the last. */
+function times(apart, all) {
+  if (all < A_DAY) return MINUTES;
+  if (apart < A_DAY) return HOURS;
+  return all < 300 * A_DAY ? DAYS : MONTHS;
 }
 
 const AXIS = 72;
@@ -177,9 +202,8 @@ export class Candles {
     pen.fillStyle = color('--dim');
     pen.strokeStyle = color('--line');
     pen.lineWidth = 1;
-    const digits = Math.max(0, Math.min(8, 2 - Math.floor(Math.log10(high - low || 1))));
-    for (let at = 0; at <= 4; at += 1) {
-      const price = low + ((high - low) * (at + 0.5)) / 5;
+    const { prices, digits } = round(low, high);
+    for (const price of prices) {
       pen.beginPath();
       pen.moveTo(0, Math.round(y(price)) + 0.5);
       pen.lineTo(room.width, Math.round(y(price)) + 0.5);
@@ -188,8 +212,10 @@ export class Candles {
     }
     pen.textAlign = 'center';
     const every = Math.max(1, Math.ceil(this.length / Math.max(2, room.width / 110)));
+    const apart = shown.length > 1 ? (shown[1].from - shown[0].from) / (shown[1].slot - shown[0].slot) : 0;
+    const written = times(apart, shown.at(-1).from - shown[0].from);
     shown.forEach(({ from, slot }) => {
-      if (slot % every === 0 && x(slot) > 40 && x(slot) < width - AXIS - 20) pen.fillText(moment(from, shown.at(-1).from), x(slot), room.volume + 15);
+      if (slot % every === 0 && x(slot) > 40 && x(slot) < width - AXIS - 20) pen.fillText(written.format(from), x(slot), room.volume + 15);
     });
     pen.textAlign = 'start';
   }

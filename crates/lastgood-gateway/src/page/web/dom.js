@@ -60,10 +60,10 @@ export function card(title, ...children) {
   return h('section', { class: 'card' }, h('h2', {}, title), ...children);
 }
 
-/** A table. A column is `{ head, cell, number }`. */
+/** A table. A column is `{ head, cell, number, nowrap }`. */
 export function table(label, columns, rows, empty) {
   if (rows.length === 0) return h('p', { class: 'dim' }, empty);
-  const side = (column) => (column.number ? { class: 'number' } : {});
+  const side = (column) => (column.number ? { class: 'number' } : column.nowrap ? { class: 'nowrap' } : {});
   return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label },
     h('table', {},
       h('thead', {}, h('tr', {}, columns.map((column) => h('th', { scope: 'col', ...side(column) }, column.head)))),
@@ -90,6 +90,9 @@ const TONES = {
 export function state(word) {
   return pill(word, TONES[word]);
 }
+
+/** The same of what was perhaps never asked. */
+export const asked = (word) => state(word === 'unknown' ? 'not asked yet' : word);
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
@@ -130,4 +133,4 @@ export function moment(millis, now = Date.now()) {
   return (Math.abs(now - millis) < 43200000 ? clock : date).format(new Date(millis));
 }
 
-export const ago = (millis, now) => (millis === null || millis === undefined ? '' : `${span(Math.max(0, now - millis))} ago`);
+export const ago = (millis, now) => (millis === null || millis === undefined ? '' : now - millis < 1000 ? 'just now' : `${span(now - millis)} ago`);

@@ -20,7 +20,8 @@ export function keys(room, page) {
   const actions = h('div', { class: 'buttons' });
   const result = h('p', { role: 'status', 'aria-live': 'polite', class: 'dim note' });
   const list = h('div', { class: 'found' });
-  const detail = h('div', { class: 'stack' });
+  const detail = h('div', { class: 'stack' }, card('Key', h('p', { class: 'dim' },
+    'Choose a key to see how old it is, who brought it, until when it is kept, and what it holds.')));
   const form = h('form', { class: 'row', role: 'search', onsubmit: (event) => { event.preventDefault(); search(); } },
     h('label', { for: 'kind', class: 'hidden' }, 'Search by'), kind,
     h('label', { for: 'words', class: 'hidden' }, 'Pattern, symbol, tag or region'), words, known,
@@ -147,11 +148,15 @@ async function change(page, result, verb, counted, body, scope) {
 async function warm(page, result, scope, words) {
   try {
     const would = await page.ask('POST', '/api/cache/warm', { ...scope, dry_run: true });
+    if (would.matched === 0) {
+      result.textContent = `Nothing can be warmed: ${would.why}.`;
+      return false;
+    }
     const lines = [`${words}: ${count(would.matched)} items can be warmed; ${count(would.warmed)} would be loaded, the others are fresh.`];
     if (!await page.confirm('Warm?', lines, 'Warm')) return false;
     result.textContent = 'Warming…';
     const done = await page.ask('POST', '/api/cache/warm', scope);
-    result.textContent = `${count(done.warmed)} loaded, ${count(done.fresh)} fresh already, ${count(done.refused)} left out for the budget, ${count(done.failed)} failed.`;
+    result.textContent = `${count(done.warmed)} loaded, ${count(done.fresh)} fresh already, ${count(done.refused)} left out for the budget, ${count(done.failed)} failed.${done.why ? ` ${done.why}` : ''}`;
     return true;
   } catch (error) {
     result.textContent = error.message;
@@ -193,10 +198,11 @@ function explained(known, body, now) {
     card('Key', h('p', {}, h('code', { class: 'whole' }, known.key)), h('p', {}, inWords(known, now)), timeline(known, fetched, now), facts([
       ['State', state(known.freshness)],
       ['Kept in', known.tier === 'both' ? 'memory and store' : known.tier],
+      ['Came by', known.origin],
       ['Fetched', fetched === null ? null : `${moment(fetched, now)}, ${span(known.age_ms)} ago`],
       ['Fresh until', known.freshness === 'fresh' && fresh ? moment(fresh, now) : null],
       ['Stale until', moment(known.stale_until, now)],
-      ['Kept until', known.kept_until ? moment(known.kept_until, now) : known.age_ms === null ? null : 'there is no room for it'],
+      ['Kept until', known.kept_until ? moment(known.kept_until, now) : known.age_ms === null ? null : 'no end, as long as there is room'],
       ['Next refresh', refresh],
       ['Last error', error ? `${error.reason}: ${error.message}; ${count(error.in_a_row)} in a row, asked again in ${span(error.retry_in_ms)}` : null],
       ['Store', known.store_error],
@@ -207,6 +213,8 @@ function explained(known, body, now) {
       { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
       { head: 'What', cell: ({ what }) => what }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
       { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
+      { head: 'Came by', cell: ({ origin }) => origin ?? 'not kept' },
+      { head: 'Kept in', cell: ({ tier }) => (tier === 'both' ? 'memory, store' : tier) },
     ], known.candles.slice(-100), '')) : null,
     body && body.status === 200 ? card('Body', h('p', { class: 'dim' }, body.isCut ? `The first ${bytes(PREVIEW)}.` : 'All of it.'),
       h('pre', { tabindex: 0 }, pretty(body))) : null,

@@ -79,7 +79,8 @@ export function market(room, page) {
       else source.textContent = candles.reason.message;
       if (day.status === 'fulfilled') show(ticker, summary(day.value));
       if (book.status === 'fulfilled') show(depth, levels(book.value));
-      if (known.value) show(spans, known.value);
+      // With the others, so that it does not come before them and is pushed down.
+      if (known.value) { show(kept, known.value.kept); show(spans, known.value.spans); }
     }
     timer = setTimeout(() => load(false), EVERY);
   }
@@ -103,13 +104,13 @@ export function market(room, page) {
   async function series() {
     const region = await page.ask('GET', `/api/cache/keys?region=klines&pattern=${encodeURIComponent('klines:*tail')}&limit=200`);
     const names = region.keys.map(({ key }) => key);
-    show(kept, card('Kept series', h('ul', {}, names.map(link))));
+    const all = card('Kept series', h('ul', {}, names.map(link)));
     const mine = names.find((name) => ends(name)?.every((part, at) => part === [chosen.market, chosen.symbol, chosen.interval][at]));
-    if (!mine) return card('Known of this series', h('p', { class: 'dim' }, 'Nothing was kept of it before this page asked.'));
+    if (!mine) return { kept: all, spans: card('Known of this series', h('p', { class: 'dim' }, 'Nothing was kept of it before this page asked.')) };
     const known = await page.ask('GET', `/api/cache/explain/${encodeURIComponent(mine)}`);
     const now = page.now?.at ?? Date.now();
     const began = page.now?.began ?? 0;
-    return card('Known of this series', table('Known of this series', [
+    const spans = card('Known of this series', table('Known of this series', [
       { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
       { head: 'What', cell: ({ what }) => what }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
       { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
@@ -119,6 +120,7 @@ export function market(room, page) {
     ], known.candles.slice(-12).reverse(), 'Nothing.'),
     h('p', { class: 'dim' }, `Its end is ${span(known.age_ms)} old, kept in ${known.tier === 'both' ? 'memory and store' : known.tier}. `,
       h('a', { href: `#keys/key:${encodeURIComponent(known.key)}` }, 'The key')));
+    return { kept: all, spans };
   }
 
   function link(name) {
@@ -175,8 +177,9 @@ function parsed({ body }) {
 function label({ headers, took }) {
   const age = headers.get('age');
   const outcome = headers.get('x-cache') ?? '';
-  const tier = /detail=([\w-]+)/.exec(headers.get('cache-status') ?? '')?.[1];
-  return [outcome ? state(outcome) : '', ` ${[tier, age === null ? null : `${age} s old`, `in ${took.toFixed(0)} ms`].filter(Boolean).join(', ')}`];
+  // Of a last good answer the detail is the reason as well.
+  const [, tier, reason] = /detail=([\w-]+)(?::([\w-]+))?/.exec(headers.get('cache-status') ?? '') ?? [];
+  return [outcome ? state(outcome) : '', ` ${[reason ?? tier, age === null ? null : `${age} s old`, `in ${took.toFixed(0)} ms`].filter(Boolean).join(', ')}`];
 }
 
 function summary(answer) {

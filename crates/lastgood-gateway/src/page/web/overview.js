@@ -1,6 +1,6 @@
 // Overview: is it working, what did it save, which answers are old, why, and who is banned.
 
-import { ago, brief, bytes, card, count, facts, h, moment, percent, pill, show, span, state, table } from '/page/dom.js';
+import { ago, asked, brief, bytes, card, count, facts, h, moment, percent, pill, show, span, state, table } from '/page/dom.js';
 import { meter, stacked } from '/page/charts.js';
 
 export function overview(room, page) {
@@ -16,8 +16,8 @@ export function overview(room, page) {
   return {
     update(now) {
       show(body, demonstration(now), situation(now), tiles(now, page.history), h('div', { class: 'columns' },
-        exchange(now), hosts(now), h('div', { class: 'stack' }, store(now), together(now)),
-        h('div', { class: 'stack' }, streams(now), warming(now), histories(now))), regions(now));
+        h('div', { class: 'stack' }, exchange(now), store(now), together(now)),
+        h('div', { class: 'stack' }, hosts(now), streams(now), warming(now), histories(now))), regions(now));
     },
     /** The gateway does not answer any more: what it said last is not how it is. */
     lost({ at }) {
@@ -40,14 +40,22 @@ function demonstration({ demonstration: offered }) {
     h('p', { class: 'dim effect' }, inForce?.effect ?? ''));
 }
 
+/** Why last good answers stand in: the words of X-Cache and Cache-Status, for people. */
+const WHY = {
+  unreachable: 'their source cannot be reached', 'timed-out': 'their source does not answer in time', slow: 'their source is slow',
+  'upstream-error': 'their source answers with an error of its own', malformed: 'their source answers something else than was asked',
+  outdated: 'their source answers something older', 'rate-limited': 'their source asks for a pause (429)', banned: 'their source has banned this address (418)',
+  firewall: 'a firewall refuses this address (403)', overloaded: 'too many loads are under way', throttled: 'their last load failed a moment ago',
+};
+
 /** How it is, in words. */
-function situation({ at, health }) {
+function situation({ at, began, health }) {
   const lines = [...health.reasons];
   const banned = health.bans.map((ban) => h('li', {}, h('strong', {}, ban.exchange), ban.bucket ? ` (${ban.bucket})` : '',
-    `: ${ban.reason}. It is asked again in `, h('strong', { class: 'figure' }, span(Math.max(0, ban.until - at))), `, at ${moment(ban.until, at)}.`));
+    `: ${ban.reason}. It is asked again at ${moment(ban.until, at)}, in `, h('strong', {}, span(Math.max(0, ban.until - at))), '.'));
   const reasons = [...new Set(health.last_good.map(({ reason }) => reason))];
   const served = reasons.map((reason) => h('li', {}, 'Last good answers are served from ',
-    health.last_good.filter((one) => one.reason === reason).map((one, index) => [index ? ', ' : '', h('code', {}, one.region)]), `: ${reason}.`));
+    health.last_good.filter((one) => one.reason === reason).map((one, index) => [index ? ', ' : '', h('code', {}, one.region)]), `: ${WHY[reason] ?? reason}.`));
   const words = { ok: 'Everything that is served is what would be served without a fault.',
     disabled: 'The cache is switched off: every request passes through to the exchange and the sources.',
     degraded: 'Something is served, or refused, that would not be without a fault.' };
@@ -57,7 +65,16 @@ function situation({ at, health }) {
     h('h2', {}, health.status === 'ok' ? 'Well' : health.status === 'disabled' ? 'Switched off' : 'Degraded'),
     h('p', {}, words[health.status]),
     // On a phone a long list scrolls.
-    h('ul', { tabindex: lines.length ? 0 : null, 'aria-label': lines.length ? 'Reasons' : null }, banned, served, rest.map((line) => h('li', {}, line))));
+    h('ul', { tabindex: lines.length ? 0 : null, 'aria-label': lines.length ? 'Reasons' : null }, banned, served, rest.map((line) => h('li', {}, line)),
+      health.status === 'ok' ? [h('li', {}, `Running for ${span(at - began)}, since ${moment(began, at)}.`), h('li', {}, answering(health))] : null));
+}
+
+/** How many hosts and sources answer, in a sentence. */
+function answering({ upstreams, sources }) {
+  const all = [...upstreams.flatMap(({ bases }) => bases), ...sources];
+  const known = all.filter(({ state: word }) => word !== 'unknown');
+  return all.length === 0 ? 'No host and no source is configured.'
+    : `Of ${count(all.length)} hosts and sources ${known.length === 0 ? 'none was asked yet' : `${count(known.length)} ${known.length === 1 ? 'was asked, and answers' : 'were asked, and answer'}`}.`;
 }
 
 /** The increase of a counter each second. */
@@ -98,7 +115,7 @@ function tiles({ totals, requests_active: active }, history) {
   const slots = minutes * 60;
   const over = `the last ${minutes === 1 ? 'minute' : `${minutes} minutes`}`;
   return h('div', { class: 'tiles' },
-    tile('Requests', `${brief(mean(requests, 5))}/s`, `${count(totals.requests)} since the start, ${count(active)} wait`,
+    tile('Requests', `${brief(mean(requests, 5))}/s`, `${count(totals.requests)} since the start, ${active ? `${count(active)} wait` : 'none waits'}`,
       stacked(`Reads a second over ${over}, by outcome`, outcomes, { slots }),
       h('p', { class: 'legend' }, outcomes.map(({ name, tone, values }) => h('span', { class: `key ${tone}` }, `${name} ${brief(mean(values, 5))}`)))),
     tile('Hit rate', minute === null ? 'no reads' : percent(minute), `last minute; ${percent(ratio(served(totals), reads(totals)))} since the start`,
@@ -123,16 +140,16 @@ function exchange({ at, health }) {
   const rows = health.upstreams.filter(({ bases }) => bases.length > 0).flatMap(({ budgets }) => budgets)
     .flatMap((budget) => budget.buckets.map((bucket) => ({ ...bucket, budget })))
     .filter(({ bucket, used }) => bucket === 'weight' || used > 0);
+  const standing = ({ budget, bucket, used, limit, reserve }) => {
+    const ban = health.bans.find((one) => one.exchange === budget.exchange && (!one.bucket || one.bucket === bucket));
+    if (ban) return pill(`${ban.reason}, ${span(Math.max(0, ban.until - at))}`, 'bad');
+    return limit > 0 && used > NEARLY * (limit - reserve) ? pill('nearly spent', 'warn') : null;
+  };
   const note = ({ budget, own, others }) => [`own ${count(own)}`, others ? `others ${count(others)}` : '', budget.gateways ? `${budget.gateways} gateways` : ''].filter(Boolean).join(', ');
   return card('Budget at the exchange', table('Budget at the exchange', [
     { head: 'Exchange', cell: ({ budget, bucket }) => [h('code', {}, budget.exchange), bucket === 'weight' ? '' : ` ${bucket}`] },
     { head: 'Used of the limit', cell: (row) => [meter(`${row.used} of ${row.limit}`, row.used, row.limit, row.reserve),
-      h('span', { class: 'dim' }, `${count(row.used)} of ${count(row.limit)} in ${span(row.window_seconds * 1000)}; ${note(row)}`)] },
-    { head: 'State', cell: ({ budget, bucket, used, limit, reserve }) => {
-      const ban = health.bans.find((one) => one.exchange === budget.exchange && (!one.bucket || one.bucket === bucket));
-      if (ban) return pill(`${ban.reason}, ${span(Math.max(0, ban.until - at))}`, 'bad');
-      return limit > 0 && used > NEARLY * (limit - reserve) ? pill('nearly spent', 'warn') : h('span', { class: 'dim' }, 'no ban');
-    } },
+      h('span', { class: 'dim' }, `${count(row.used)} of ${count(row.limit)} in ${span(row.window_seconds * 1000)}; ${note(row)} `), standing(row)] },
   ], rows, 'This gateway has no exchange.'), clocks(health.exchange_clock_offset_ms));
 }
 
@@ -152,18 +169,18 @@ function hosts({ at, health }) {
   const sources = health.sources.map((source) => ({ ...source, kind: 'source' }));
   return card('Hosts and sources', table('Hosts and sources', [
     { head: 'Host', cell: ({ kind, name }) => [h('code', {}, name), h('span', { class: 'dim' }, ` ${kind}`)] },
-    { head: 'State', cell: (one) => [state(one.state === 'unknown' ? 'not asked yet' : one.state), one.reason ? h('span', { class: 'reason' }, ` ${one.reason}`) : null,
+    { head: 'State', cell: (one) => [asked(one.state), one.reason ? h('span', { class: 'reason' }, ` ${one.reason}`) : null,
       one.failures ? h('span', { class: 'dim' }, `, ${count(one.failures)} ${one.failures === 1 ? 'failure' : 'failures'}`) : null] },
-    { head: 'Since', cell: ({ since }) => h('span', { title: moment(since, at) }, since ? span(at - since) : '') },
+    { head: 'Since', nowrap: true, cell: ({ since }) => h('span', { title: moment(since, at) }, since ? span(at - since) : '') },
   ], [...named, ...sources], 'No host is configured.'));
 }
 
 function store({ at, health: { cache, breaker } }) {
   return card('Store', facts([
-    ['Store', [h('code', {}, cache.store), ' ', cache.state ? state(cache.state) : null]],
+    ['Store', [h('code', {}, cache.store), ' ', cache.state ? asked(cache.state) : null]],
     ['Since', cache.since ? ago(cache.since, at) : null],
     ['Trouble', cache.store_trouble ?? cache.reason],
-    ['Breaker', breaker === 'none' ? null : state(breaker)],
+    ['Breaker', breaker === 'none' ? null : asked(breaker)],
     ['Invalidations of others', cache.log === 'none' ? null : state(cache.log)],
     ['Not published to the others yet', cache.unpublished || null],
     ['Removals not confirmed', cache.unconfirmed_removals || null],
@@ -184,7 +201,7 @@ function together({ at, version, health: { cluster }, stats, peers: known }) {
   ]), known?.peers.length ? table('The other gateways', [
     { head: 'Other', cell: ({ name, version: other }) => [h('code', {}, name), h('span', { class: other === version ? 'dim' : 'warn' }, ` ${other ?? ''}`)] },
     { head: 'State', cell: ({ state: word, reason }) => [state(word), reason ? h('span', { class: 'reason' }, ` ${reason}`) : null] },
-    { head: 'Since', cell: ({ since }) => h('span', { title: moment(since, at) }, span(Math.max(0, at - since))) },
+    { head: 'Since', nowrap: true, cell: ({ since }) => h('span', { title: moment(since, at) }, span(Math.max(0, at - since))) },
     { head: 'Reads', number: true, cell: ({ reads: many }) => brief(many) },
     { head: 'Hit rate', number: true, cell: ({ hit_rate: rate }) => percent(rate) },
   ], known.peers, '') : null,
@@ -197,7 +214,7 @@ function streams({ at, streams: venues }) {
     { head: 'Market', cell: ({ venue }) => venue },
     { head: 'State', cell: ({ connected, reason }) => (!connected && !reason ? h('span', { class: 'dim' }, 'nothing to stream')
       : [state(connected ? 'connected' : 'disconnected'), reason ? h('span', { class: 'reason' }, ` ${reason}`) : null]) },
-    { head: 'Since', cell: ({ since }) => (since ? span(at - since) : '') },
+    { head: 'Since', nowrap: true, cell: ({ since }) => (since ? span(at - since) : '') },
     { head: 'Subscribed', number: true, cell: ({ subscribed }) => count(subscribed) },
     { head: 'Messages', number: true, cell: ({ taken }) => count(taken) },
     { head: 'Connections', number: true, cell: ({ connections }) => count(connections) },

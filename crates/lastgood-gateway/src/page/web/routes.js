@@ -1,6 +1,6 @@
 // Routes and sources: each declared route with a form of its parameters, and how its sources do.
 
-import { ago, card, count, facts, h, moment, pill, show, span, state } from '/page/dom.js';
+import { ago, asked, card, count, facts, h, moment, pill, show, span } from '/page/dom.js';
 import { text } from '/page/api.js';
 
 /** So much of an answer is shown. */
@@ -48,7 +48,7 @@ export function routes(room, page) {
       const known = sources.map((name) => health.sources.find((source) => source.name === name) ?? { name, state: 'unknown' });
       show(place, counts || known.length ? facts([
         ['Region', region ? h('a', { href: `#keys/region:${encodeURIComponent(region)}` }, region) : null],
-        ...known.map((source) => ['Source', [h('code', {}, source.name), ' ', state(source.state === 'unknown' ? 'not asked yet' : source.state),
+        ...known.map((source) => ['Source', [h('code', {}, source.name), ' ', asked(source.state),
           source.since ? h('span', { class: 'dim' }, ` for ${span(at - source.since)}`) : null, source.reason ? h('span', { class: 'reason' }, ` ${source.reason}`) : null]]),
         ['Latency', counts && counts.load_latency_ms !== null ? `source ${counts.load_latency_ms.toFixed(1)} ms, cache ${counts.hit_latency_us === null ? 'not timed yet' : `${counts.hit_latency_us.toFixed(0)} µs`}` : null],
         ['Last failure', failed ? [`${ago(failed.at, at)}, at ${moment(failed.at, at)}: `, h('code', {}, failed.source), h('span', { class: 'reason' }, ` ${failed.message}`)] : null],

@@ -126,6 +126,37 @@ async fn a_key_is_explained_while_it_is_fresh_expired_failing_and_gone() {
 }
 
 #[tokio::test]
+async fn an_explained_key_says_who_brought_it_as_far_as_this_gateway_knows() {
+    let exchange = exchange().await;
+    let alone = start(&exchange, &[]).await;
+    fill(&alone).await;
+    assert_eq!(client().put(alone.url("/v1/kv/kv/report")).body("1").send().await.unwrap().status(), 201);
+    for (key, origin) in [
+        (PRICES_KEY, json!("exchange")),
+        ("klines:spot/api/v3/klines:BTCUSDT:1h:tail", json!("exchange")),
+        ("kv:report", json!("application")),
+    ] {
+        assert_eq!(explained(&alone, key).await["origin"], origin, "{key}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("daily.json"), "[1, 2]").unwrap();
+    let file = format!(
+        "[regions.reports]\n[buckets.reports]\nurl = \"file:{}\"\n[[routes]]\npath = \"/v1/daily\"\nregion = \"reports\"\n\
+         sources = [{{ bucket = \"reports\", object = \"daily.json\" }}]\n",
+        folder.path().display()
+    );
+    let of_routes = Running::of_file(&file).await;
+    assert_eq!(get(of_routes.url("/v1/daily")).await.status, 200);
+    let key = listed(&of_routes, "region=reports").await.remove(0);
+    assert_eq!(explained(&of_routes, &key).await["origin"], "source", "{key}");
+    // What lies in a store that others use may be of any of them.
+    let redis = RedisServer::start();
+    let shared = start(&exchange, &[("store", &redis.url())]).await;
+    fill(&shared).await;
+    assert_eq!(explained(&shared, PRICES_KEY).await["origin"], Value::Null);
+}
+
+#[tokio::test]
 async fn a_declared_key_is_explained_by_its_next_round() {
     let exchange = exchange().await;
     let more = [

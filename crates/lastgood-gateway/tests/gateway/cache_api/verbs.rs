@@ -69,8 +69,15 @@ async fn the_verbs_that_ask_print_tables_and_json_and_bodies_as_they_are() {
     let table = out(&output);
     assert!(output.status.success() && table.contains(" old") && table.contains("fresh for"), "{table}");
     assert!(table.contains("Asked again on the first read after") && table.contains("stale_if_error"), "{table}");
+    assert!(table.contains(", in memory, from an answer of the exchange."), "{table}");
     let known: Value = serde_json::from_slice(&command(&gateway, &["explain", key, "--json"]).await.stdout).unwrap();
     assert_eq!(known["key"], key);
+    let table = out(&command(&gateway, &["explain", "klines:spot/api/v3/klines:BTCUSDT:1h"]).await);
+    let spans: Vec<&str> = table.lines().filter(|line| line.contains(" to ")).collect();
+    assert!(spans.len() >= 2 && spans.last().unwrap().contains(" to now  "), "{table}");
+    for span in spans {
+        assert!(span.ends_with(", in memory, from an answer of the exchange"), "{span}");
+    }
 
     for arguments in [&["get", "depth:nothing"][..], &["explain", "depht:x"]] {
         let output = command(&gateway, arguments).await;

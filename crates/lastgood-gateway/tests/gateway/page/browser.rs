@@ -212,7 +212,8 @@ async fn little_is_sent_until_the_page_is_first_seen() {
 #[tokio::test]
 async fn a_key_of_a_hostile_name_and_value_is_text_and_is_expired_and_removed_once_confirmed() {
     let exchange = Exchange::start().await;
-    let gateway = Running::start(&exchange.url(), &[]).await;
+    let warm = [("warm.markets", "spot"), ("warm.symbols", "BTCUSDT"), ("warm.intervals", "1h")];
+    let gateway = Running::start(&exchange.url(), &warm).await;
     let url = gateway.url("/v1/kv/kv/%3Cimg%20src=x%20onerror=alert(1)%3E");
     let put = client()
         .put(format!("{url}?tags=%3Cimg%3E"))

@@ -129,5 +129,25 @@ async fn with_json_every_line_of_the_log_is_json_from_the_first_on() {
     let lines: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"))).collect();
     let messages: Vec<&str> = lines.iter().filter_map(|line| line["fields"]["message"].as_str()).collect();
-    assert!(messages.iter().any(|message| message.contains("can be guessed")), "{messages:?}");
+    assert!(messages.iter().any(|message| message.contains("can be guessed; make one with")), "{messages:?}");
+}
+
+#[test]
+fn with_json_a_wrong_configuration_is_a_line_of_json_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("lastgood.toml"), "presett = \"trading\"\n[log]\nformat = \"json\"\n").unwrap();
+    for (more, env) in
+        [(&[][..], None), (&["--set", "log.format=json"][..], None), (&[][..], Some(("LASTGOOD_LOG_FORMAT", "json")))]
+    {
+        if !more.is_empty() || env.is_some() {
+            std::fs::write(folder.path().join("lastgood.toml"), "presett = \"trading\"\n").unwrap();
+        }
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lastgood"));
+        command.arg("serve").args(more).current_dir(folder.path()).env_clear().envs(env);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        let line: Value = serde_json::from_str(&text).unwrap_or_else(|why| panic!("{why}: {text}"));
+        assert!(line["fields"]["problem"].as_str().is_some_and(|problem| problem.contains("presett")), "{line}");
+    }
 }

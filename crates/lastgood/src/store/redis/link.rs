@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value};
+use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
@@ -128,6 +128,7 @@ impl Link {
 
     fn judge<T>(&self, number: u64, result: Result<T, RedisError>) -> Result<T, Fault> {
         result.map_err(|error| {
+            let error = single(error);
             // A server's own error codes come over a sound connection.
             if error.code().is_none() && (error.is_io_error() || error.is_unrecoverable_error()) {
                 self.report(number, &error);
@@ -148,6 +149,14 @@ impl Link {
             self.suspect.notify_one();
         }
     }
+}
+
+/// An error with its code and the server's words. That of several commands in one round trip has neither: then the first of
+/// theirs.
+pub(super) fn single(error: RedisError) -> RedisError {
+    let first = |errors: &[(usize, ServerError)]| errors.first().map(|(_, error)| RedisError::from(error.clone()));
+    let of_server = error.clone().into_server_errors();
+    of_server.as_deref().and_then(first).unwrap_or(error)
 }
 
 /// Tells the supervisor of a caller that gave up waiting: the server may have fallen silent.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::connect::{connect, is_refused};
-use super::link::Fault;
+use super::link::{Fault, single};
 use super::options::Server;
 use super::{RedisStore, Servers, reply};
 use crate::store::dialect::stream::{self, Entry, PolledStream};
@@ -133,7 +133,7 @@ impl Reader {
         connection.set_response_timeout(wait + ANSWER_WITHIN);
         self.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
         let answer = commands.query_async(&mut connection).await;
-        let answer = answer.map_err(|error| reply::read_error(&Fault::Redis(error)))?;
+        let answer = answer.map_err(|error| reply::read_error(&Fault::Redis(single(error))))?;
         *place = Some(connection);
         Ok(answer)
     }

@@ -2,7 +2,7 @@
 
 use ::redis::{ErrorKind, RedisError};
 
-use super::link::Fault;
+use super::link::{Fault, single};
 use crate::store::{StoreError, dialect};
 
 pub(super) fn read_error(fault: &Fault) -> StoreError {
@@ -45,8 +45,9 @@ fn store_error(error: &RedisError) -> StoreError {
 
 /// An error as the server worded it, its code included.
 pub(super) fn text(error: &RedisError) -> String {
+    let error = single(error.clone());
     match error.code() {
-        Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
+        Some(code) => dialect::plain(code, error.detail().unwrap_or_default()),
         None => error.to_string(),
     }
 }

@@ -96,7 +96,7 @@ impl Sentinels {
             let failure = match timeout(ASK_WITHIN, self.query_sentinel()).await {
                 Ok(Ok(address)) => return Ok(address),
                 Ok(Err(failure)) => failure,
-                Err(_) => format!("no answer within {ASK_WITHIN:?}").into(),
+                Err(_) => format!("no answer within {} ms", ASK_WITHIN.as_millis()).into(),
             };
             whys.push(format!("{}: {}", self.sentinels[self.at].addr(), failure.why));
             login |= failure.login;

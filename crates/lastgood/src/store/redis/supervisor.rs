@@ -164,7 +164,7 @@ async fn watch(link: &Link, mut connection: MultiplexedConnection, every: Durati
         let ping = cmd("PING");
         link.count(1);
         match timeout(SILENT_AFTER, ping.query_async::<String>(&mut connection)).await {
-            Err(_) => return format!("it was silent for {SILENT_AFTER:?}"),
+            Err(_) => return format!("it was silent for {} s", SILENT_AFTER.as_secs()),
             // Whatever the server says of itself, the connection is sound.
             Ok(Err(error)) if error.code().is_none() => return link.options().redact(error.to_string()),
             Ok(_) => {}

@@ -196,7 +196,7 @@ async fn send(connection: &mut MultiplexedConnection, command: &Cmd, ear: &Ear) 
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if error.code().is_some() => Err(End::Refused(reply::text(&error))),
         Ok(Err(error)) => Err(End::Lost(error.to_string())),
-        Err(_) => Err(End::Lost(format!("it was silent for {SILENT_AFTER:?}"))),
+        Err(_) => Err(End::Lost(format!("it was silent for {} s", SILENT_AFTER.as_secs()))),
     }
 }
 

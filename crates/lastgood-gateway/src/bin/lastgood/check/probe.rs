@@ -173,10 +173,13 @@ async fn upstash(settings: &Settings, address: &UpstashAddress) -> Finding {
     // From there on the gateway counts it as slow, and soon leaves it alone.
     let finding = match took < budget * 4 / 5 {
         true => finding(Verdict::Ok, format!("answers{keys}")),
-        false => finding(Verdict::Note, format!("answers{keys}, but too slowly for store_budget, {budget:?}")).hint(
-            "set LASTGOOD_STORE_BUDGET to twice the time it took, or run nearer to the database; \
+        false => {
+            finding(Verdict::Note, format!("answers{keys}, but too slowly for store_budget, {} ms", budget.as_millis()))
+                .hint(
+                    "set LASTGOOD_STORE_BUDGET to twice the time it took, or run nearer to the database; \
              until then the gateway mostly does without it",
-        ),
+                )
+        }
     };
     finding.took(took)
 }

@@ -29,35 +29,44 @@ impl Mood {
 pub(super) struct Screen {
     colours: bool,
     drawn: usize,
-    width: usize,
+    size: Size,
 }
 
-/// Of a terminal that does not say how wide it is.
-const USUAL_WIDTH: usize = 80;
+/// Columns and rows of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Size {
+    width: usize,
+    height: usize,
+}
+
+/// Of a terminal that does not say how large it is.
+const USUAL: Size = Size { width: 80, height: 24 };
 
 impl Screen {
     pub(super) fn new(colours: bool) -> Screen {
-        Screen { colours, drawn: 0, width: width() }
+        Screen { colours, drawn: 0, size: size() }
     }
 
     pub(super) fn draw(&mut self, lines: &[(Mood, String)]) {
-        let width = width();
-        let text = self.drawing(lines, width);
+        let size = size();
+        // The cursor waits in the row below the last line.
+        let lines = &lines[..lines.len().min(size.height.saturating_sub(1))];
+        let text = self.drawing(lines, size);
         self.drawn = lines.len();
-        self.width = width;
+        self.size = size;
         say_bytes(text.as_bytes());
     }
 
     /// Each line takes one row: a longer one is cut, so that going up by as many rows meets the first one again. After
     /// a resize the terminal may have broken what was drawn, so that everything is drawn again on an empty screen.
-    fn drawing(&self, lines: &[(Mood, String)], width: usize) -> String {
-        let back = match (self.drawn, self.width == width) {
+    fn drawing(&self, lines: &[(Mood, String)], size: Size) -> String {
+        let back = match (self.drawn, self.size == size) {
             (0, _) => String::new(),
             (drawn, true) => format!("\x1b[{drawn}A\r"),
             (_, false) => "\x1b[2J\x1b[H".to_owned(),
         };
         let line = |(mood, text): &(Mood, String)| {
-            let shown = within(text, width.saturating_sub(1));
+            let shown = within(text, size.width.saturating_sub(1));
             match self.colours && *mood != Mood::Plain {
                 true => format!("\x1b[2K\x1b[{}m{shown}\x1b[0m\n", mood.code()),
                 false => format!("\x1b[2K{shown}\n"),
@@ -67,8 +76,9 @@ impl Screen {
     }
 }
 
-fn width() -> usize {
-    tcgetwinsize(std::io::stdout()).map_or(USUAL_WIDTH, |size| usize::from(size.ws_col).max(20))
+fn size() -> Size {
+    let said = tcgetwinsize(std::io::stdout()).ok().filter(|said| said.ws_col > 0 && said.ws_row > 0);
+    said.map_or(USUAL, |said| Size { width: usize::from(said.ws_col).max(20), height: usize::from(said.ws_row).max(2) })
 }
 
 #[cfg(test)]
@@ -77,13 +87,16 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_terminal_and_a_resize_draws_all_again() {
-        let mut screen = Screen { colours: true, drawn: 0, width: 20 };
+        let small = Size { width: 20, height: 8 };
+        let mut screen = Screen { colours: true, drawn: 0, size: small };
         let lines = [(Mood::Bad, "exchange  fails, and says so at length".to_owned()), (Mood::Plain, "b".to_owned())];
-        assert_eq!(screen.drawing(&lines, 20), "\x1b[2K\x1b[1;31mexchange  fails, a…\x1b[0m\n\x1b[2Kb\n");
+        assert_eq!(screen.drawing(&lines, small), "\x1b[2K\x1b[1;31mexchange  fails, a…\x1b[0m\n\x1b[2Kb\n");
         screen.drawn = 2;
-        assert!(screen.drawing(&lines, 20).starts_with("\x1b[2A\r\x1b[2K"));
-        assert!(screen.drawing(&lines, 40).starts_with("\x1b[2J\x1b[H"));
+        assert!(screen.drawing(&lines, small).starts_with("\x1b[2A\r\x1b[2K"));
+        for resized in [Size { width: 40, ..small }, Size { height: 7, ..small }] {
+            assert!(screen.drawing(&lines, resized).starts_with("\x1b[2J\x1b[H"), "{resized:?}");
+        }
         screen.colours = false;
-        assert!(!screen.drawing(&lines, 20).contains("\x1b[1;31m"));
+        assert!(!screen.drawing(&lines, small).contains("\x1b[1;31m"));
     }
 }

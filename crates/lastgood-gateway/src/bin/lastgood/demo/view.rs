@@ -33,6 +33,12 @@ pub(super) struct Snapshot {
     pub(super) weight_saved: u64,
     #[serde(skip)]
     pub(super) median: Option<Duration>,
+    /// Requests of the last second.
+    #[serde(skip)]
+    pub(super) per_second: u64,
+    /// How long the exchange may not be asked yet.
+    #[serde(skip)]
+    pub(super) paused_for: Option<Duration>,
 }
 
 impl Snapshot {
@@ -54,25 +60,33 @@ impl Snapshot {
     }
 
     /// For a terminal: a few lines that are drawn over again.
-    pub(super) fn lines(&self, per_second: u64, exchange: &DemoFault, since: Duration) -> Vec<(Mood, String)> {
-        let is_well = exchange.name == HEALTHY;
-        let state = match is_well {
-            true => "answers".to_owned(),
-            false => format!("{} for {} s: {}", exchange.label.to_uppercase(), since.as_secs(), exchange.effect),
+    pub(super) fn lines(&self, exchange: &DemoFault, since: Duration) -> Vec<(Mood, String)> {
+        let is_healed = exchange.name == HEALTHY;
+        let is_well = is_healed && self.paused_for.is_none();
+        let state = match self.paused_for {
+            None if is_healed => "answers".to_owned(),
+            Some(left) if is_healed => {
+                format!("answers; its ban of this address lasts for {} s more", left.as_secs())
+            }
+            _ => format!("{} for {} s", exchange.label.to_uppercase(), since.as_secs()),
         };
         let keys: Vec<String> = Key::ALL.iter().map(|(letter, _, what)| format!("{letter} {what}")).collect();
         let mut lines = vec![(if is_well { Mood::Good } else { Mood::Bad }, format!("  {:<16}{state}", "exchange"))];
         let failed = self.failures_seen_by_bots > 0;
-        lines.extend(self.rows(per_second).into_iter().map(|(name, text)| match name {
+        lines.extend(self.rows().into_iter().map(|(name, text)| match name {
             "last good" if failed => (Mood::Bad, text),
             "last good" if !is_well => (Mood::Good, text),
             _ => (Mood::Plain, text),
         }));
         lines.push((Mood::Faint, format!("  keys            {}", keys.join("   "))));
+        // Below the keys, so that nothing moves where the healthy exchange has nothing to say; a sentence fits a line.
+        let effect = if is_healed { "" } else { exchange.effect };
+        let mut sentences = effect.split_inclusive(". ");
+        lines.extend([0, 1].map(|_| (Mood::Plain, format!("  {}", sentences.next().unwrap_or_default().trim()))));
         lines
     }
 
-    fn rows(&self, per_second: u64) -> Vec<(&'static str, String)> {
+    fn rows(&self) -> Vec<(&'static str, String)> {
         let percent = self.hit_rate * 100.0;
         let spent_and_saved = (self.weight_spent + self.weight_saved).max(1);
         let saved = self.weight_saved as f64 * 100.0 / spent_and_saved as f64;
@@ -80,7 +94,7 @@ impl Snapshot {
         let row = |name: &'static str, value: String, more: String| (name, format!("  {name:<16}{value:>10}   {more}"));
         vec![
             row("time", format!("{:.0} s", self.seconds), format!("{} bots, median answer {median}", self.bots)),
-            row("requests", self.requests.to_string(), format!("{per_second} a second")),
+            row("requests", self.requests.to_string(), format!("{} a second", self.per_second)),
             row("hit rate", format!("{percent:.1} %"), bar(self.hit_rate)),
             row(
                 "last good",
@@ -127,4 +141,66 @@ fn bar(part: f64) -> String {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use lastgood_gateway::Demonstration as _;
+    use lastgood_sim::{Sim, SimConfig};
+
+    use super::super::faults::Faults;
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            seconds: 0.0,
+            gateway: String::new(),
+            simulator: String::new(),
+            bots: 1,
+            requests: 0,
+            hit_rate: 0.0,
+            hits: 0,
+            stale: 0,
+            last_good: 0,
+            misses: 0,
+            joined: 0,
+            passed: 0,
+            errors: 0,
+            failures_seen_by_bots: 0,
+            upstream_calls: 0,
+            weight_spent: 0,
+            weight_saved: 0,
+            median: None,
+            per_second: 0,
+            paused_for: None,
+        }
+    }
+
+    #[test]
+    fn an_exchange_that_was_healed_is_not_called_well_while_its_ban_lasts() {
+        let faults = Faults::of(Sim::new(SimConfig::default()));
+        let state = |snapshot: &Snapshot| snapshot.lines(faults.now(), Duration::from_secs(3)).remove(0);
+        let mut snapshot = snapshot();
+        assert_eq!(state(&snapshot), (Mood::Good, "  exchange        answers".to_owned()));
+        faults.switch("ban");
+        assert_eq!(state(&snapshot), (Mood::Bad, "  exchange        BAN for 3 s".to_owned()));
+        faults.switch(HEALTHY);
+        snapshot.paused_for = Some(Duration::from_secs(93));
+        let said = "  exchange        answers; its ban of this address lasts for 93 s more";
+        assert_eq!(state(&snapshot), (Mood::Bad, said.to_owned()));
+    }
+
+    #[test]
+    fn every_line_fits_eighty_columns_and_their_number_stays_whatever_breaks() {
+        let faults = Faults::of(Sim::new(SimConfig::default()));
+        let healthy = snapshot().lines(faults.now(), Duration::ZERO).len();
+        for fault in faults.faults() {
+            assert!(faults.switch(fault.name));
+            let lines = snapshot().lines(faults.now(), Duration::from_secs(3));
+            assert_eq!(lines.len(), healthy, "{}", fault.name);
+            for (_, line) in lines {
+                assert!(line.chars().count() < 80, "{line}");
+            }
+        }
+    }
 }

@@ -78,15 +78,31 @@ fn error(known: &Value) -> Option<String> {
 
 fn held(known: &Value) -> Option<String> {
     let size = bytes(known["bytes"].as_u64()?);
-    let place = match known["tier"].as_str() {
-        Some("both") => "in memory and in the store",
-        Some("memory") => "in memory",
-        Some("store") => "in the store",
-        _ => return None,
-    };
+    let place = place(known)?;
     let kind = known["content_type"].as_str().filter(|kind| !kind.is_empty());
     let kind = kind.map(|kind| format!(" of {kind}")).unwrap_or_default();
-    Some(format!("{size}{kind}, {place}."))
+    Some(format!("{size}{kind}, {place}{}.", by_whom(known)))
+}
+
+/// Where an entry, or a span of candles, lies.
+pub(super) fn place(known: &Value) -> Option<&'static str> {
+    match known["tier"].as_str() {
+        Some("both") => Some("in memory and in the store"),
+        Some("memory") => Some("in memory"),
+        Some("store") => Some("in the store"),
+        _ => None,
+    }
+}
+
+/// Who brought an entry, or a span of candles, as the end of a sentence; nothing where it is not known.
+pub(super) fn by_whom(known: &Value) -> &'static str {
+    match known["origin"].as_str() {
+        Some("exchange") => ", from an answer of the exchange",
+        Some("stream") => ", from a stream of the exchange",
+        Some("source") => ", from its source",
+        Some("application") => ", put by an application",
+        _ => "",
+    }
 }
 
 fn policy(policy: &Value) -> String {
@@ -116,7 +132,7 @@ mod tests {
     fn a_kept_answer_of_a_banned_exchange_is_explained_in_plain_words() {
         let known = json!({
             "freshness": "kept", "tier": "memory", "age_ms": 25_000, "fresh_for_ms": 0, "kept_until": NOON + 7_609_000,
-            "bytes": 1_234, "content_type": "application/json", "tags": ["symbol:BTCUSDT"],
+            "bytes": 1_234, "content_type": "application/json", "tags": ["symbol:BTCUSDT"], "origin": "stream",
             "last_error": {"reason": "banned", "message": "", "in_a_row": 1, "retry_in_ms": 114_000},
             "next_refresh": {"when": "on next read", "at": null},
             "policy": {"fresh_for_ms": 1_000, "stale_while_revalidate_ms": 1_000, "stale_if_error_ms": 3_600_000,
@@ -127,7 +143,7 @@ mod tests {
             [
                 "25 s old (fresh for 1 s). Kept as last good until 14:06:49 UTC. Asked again on the next read.",
                 "Last error: banned, retry in 114 s.",
-                "1.2K of application/json, in memory.",
+                "1.2K of application/json, in memory, from a stream of the exchange.",
                 "Tags: symbol:BTCUSDT.",
                 "Its region: fresh_for 1 s, stale_while_revalidate 1 s, stale_if_error 60 min, soft_timeout 300 ms, \
                  hard_timeout 10 s.",

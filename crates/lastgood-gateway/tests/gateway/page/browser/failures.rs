@@ -93,7 +93,7 @@ async fn a_ban_is_seen_with_the_time_that_is_left() {
     let looks = Looks {
         picture: "failure-ban",
         panel: "Budget at the exchange",
-        says: "It is asked again in",
+        says: "It is asked again at",
         also: "banned, 1 min",
         state: "degraded",
     };
@@ -145,8 +145,9 @@ async fn a_redis_that_is_full_is_seen_in_its_own_words() {
     let exchange = exchange().await;
     let gateway = attached(&exchange, &redis).await;
     let _traffic = traffic(&gateway);
-    assert!(redis.command(&["CONFIG", "SET", "maxmemory", "1"]).starts_with("+OK"));
-    let looks = Looks { picture: "failure-full", panel: "Store", also: "OOM", ..Looks::default() };
+    assert!(redis.command(&["CONFIG", "SET", "maxmemory", "1mb"]).starts_with("+OK"));
+    let (says, also) = ("writes: refused: OOM command not allowed", "OOM");
+    let looks = Looks { picture: "failure-full", panel: "Store", says, also, ..Looks::default() };
     looks.at(gateway.address).await;
 }
 
@@ -157,7 +158,7 @@ async fn a_gateway_that_does_not_hear_the_others_is_seen_to_be_cut_off() {
     let gateway = attached(&exchange, &redis).await;
     let _traffic = traffic(&gateway);
     assert!(redis.command(&["ACL", "SETUSER", "default", "-xread"]).starts_with("+OK"));
-    let (says, also) = ("invalidation log", "cut off");
+    let (says, also) = ("invalidation log: NOPERM this user has no permissions to run the 'xread' command", "cut off");
     let looks = Looks { picture: "failure-cut-off", panel: "Store", says, also, state: "degraded" };
     looks.at(gateway.address).await;
 }

@@ -93,7 +93,7 @@ impl Shared {
                     return Ok(());
                 }
                 Ok(Err(failure)) => failure,
-                Err(_) => format!("no answer within {ASK_WITHIN:?}").into(),
+                Err(_) => format!("no answer within {} ms", ASK_WITHIN.as_millis()).into(),
             };
             login |= failure.login;
             whys.push(format!("{}: {}", seed.addr(), failure.why));
