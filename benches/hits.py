@@ -9,7 +9,7 @@ in the same turns. All answer with the same bodies: lastgood loads them from the
 are given what lastgood answered, and the caches load that from a server by hand. `--ways close,pipeline` measures a new
 connection for each request, or 16 requests in a row, in place of connections that stay open.
 """
-import argparse, os, re, statistics, subprocess, sys, tempfile
+import argparse, os, re, resource, statistics, subprocess, sys, tempfile
 
 from servers import Servers
 
@@ -32,7 +32,7 @@ init = function(args)
 end
 request = function() return requests end
 """
-COLUMNS = "%-18s %5s %-14s %12s %22s %8s %8s %8s %8s"
+COLUMNS = "%-18s %5s %-14s %12s %22s %8s %8s %8s %8s %6s"
 
 
 def arguments():
@@ -62,17 +62,21 @@ def wrk(port, target, gzip, connections, seconds, way, folder):
         with open(script, "w") as file:
             file.write(PIPELINE)
         command += ["-s", script]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     printed = subprocess.run([*command, f"http://127.0.0.1:{port}{target}"], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in printed:
         sys.exit(f"port {port}, {target}: {printed}")
     value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)\b", printed).groups()
     p99 = float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
     count = int(re.search(r"(\d+) requests in", printed).group(1))
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", printed).group(1)), count, p99
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / seconds
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", printed).group(1)), count, p99, busy
 
 
 def measure(servers, name, case, connections, way, chosen):
-    """For each server that has this body a list of (requests a second, CPU µs a request, p99 ms), a round each."""
+    """For each server that has this body a list of (requests a second, CPU µs a request, p99 ms, part of the load's core that is busy),
+    a round each."""
     target, gzip = case
     measured = [server for server in servers.all if (name, server.name) not in servers.unlike]
     rounds = {server.name: [] for server in measured}
@@ -80,10 +84,10 @@ def measure(servers, name, case, connections, way, chosen):
         for server in measured:
             seconds = chosen.seconds if number >= 0 else 1
             before = server.cpu_seconds()
-            rate, count, p99 = wrk(server.port, target, gzip, connections, seconds, way, servers.folder)
+            rate, count, p99, busy = wrk(server.port, target, gzip, connections, seconds, way, servers.folder)
             cpu = (server.cpu_seconds() - before) * 1e6 / count
             if number >= 0:
-                rounds[server.name].append((rate, cpu, p99))
+                rounds[server.name].append((rate, cpu, p99, busy))
     return rounds
 
 
@@ -98,9 +102,10 @@ def lines(name, connections, rounds):
         cpu = median(mine[1] / theirs[1] for mine, theirs in zip(own, other))
         p99 = median(mine[2] / theirs[2] for mine, theirs in zip(own, other))
         spread = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-        rate, each, late = (median(row[field] for row in other) for field in range(3))
+        rate, each, late, busy = (median(row[field] for row in other) for field in range(4))
         columns = ("", "", "") if server == "lastgood" else (spread, f"{cpu:.2f}", f"{p99:.2f}")
-        yield COLUMNS % (name, connections, server, f"{rate:,.0f}", columns[0], f"{each:.1f}", columns[1], f"{late:.2f}", columns[2])
+        yield COLUMNS % (name, connections, server, f"{rate:,.0f}", columns[0], f"{each:.1f}", columns[1], f"{late:.2f}", columns[2],
+                         f"{busy:.0%}")
 
 
 def main():
@@ -112,8 +117,9 @@ def main():
         try:
             cases = servers.start(CASES, [name for name in chosen.servers.split(",") if name])
             print(f"medians of {chosen.rounds} rounds of {chosen.seconds} s, in turns; servers on core 0, wrk on core 1")
+            print("load: how busy wrk keeps its core; near 100 % it is wrk that limits the requests")
             print("requests x, CPU x, p99 x: lastgood's figure by that of the server in the line, round by round")
-            print(COLUMNS % ("", "conns", "server", "requests/s", "requests x (spread)", "CPU µs", "CPU x", "p99 ms", "p99 x"))
+            print(COLUMNS % ("", "conns", "server", "requests/s", "requests x (spread)", "CPU µs", "CPU x", "p99 ms", "p99 x", "load"))
             for name, case in cases.items():
                 if wanted and not any(text in name for text in wanted):
                     continue

@@ -8,7 +8,7 @@ loads this many distinct keys of the simulated exchange through the one gateway,
 then holds. Requests are made one after the other over one connection. The second table sets a wait before each reply of Redis,
 so that a round trip shows. Needs redis-server and Python 3; a round trip to the store is measured by PING.
 """
-import argparse, http.client, json, os, queue, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, http.client, json, os, queue, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time, urllib.parse
 
 
 def free_port():
@@ -183,7 +183,7 @@ class Bench:
 
     def paths(self):
         intervals = ["1d", "1h", "4h", "12h", "1w", "2h", "6h", "8h"]
-        paths = [f"/api/v3/klines?symbol={symbol}&interval={interval}&limit=10"
+        paths = [f"/api/v3/klines?symbol={urllib.parse.quote(symbol)}&interval={interval}&limit=10"
                  for interval in intervals for symbol in self.symbols]
         return paths[: self.arguments.requests]
 

@@ -301,7 +301,7 @@ class Parts:
         return isinstance(error, KeyboardInterrupt)
 
     def _show_last_lines(self, lines=40):
-        """What each gateway that ran last wrote: without it, nobody knows why a promise was late."""
+        """What each gateway wrote last, which says why something was late."""
         for part in self.started:
             if part.name == "gateway" and part.process is not None:
                 print(f"the last lines of a gateway's log ({part.url}):", *part.said().splitlines()[-lines:], sep="\n  ", file=sys.stderr)

@@ -1,8 +1,8 @@
-//! Gateways on one Redis load each key one at a time, and one that is killed or stopped over a load is replaced.
+//! Gateways on one Redis load each key one at a time, and one that is killed, stopped or cut off over a load is replaced.
 
 use std::time::Duration;
 
-use lastgood_testing::RedisServer;
+use lastgood_testing::{Chaos, ChaosProxy, RedisServer};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -49,12 +49,21 @@ async fn a_thousand_cold_requests_at_two_gateways_are_one_call_of_the_exchange()
     }
 }
 
-/// One gateway loads and is taken out of it by `out`; another answers in time, and what the first brings is written nowhere.
-async fn is_replaced(out: impl FnOnce(Process) -> Option<Process>) {
+/// What becomes of a gateway over a load.
+enum Out {
+    Killed,
+    Stopped,
+    /// Nothing passes between it and Redis, and what it sends meanwhile arrives later.
+    CutOff,
+}
+
+/// One gateway loads and is taken out of it; another answers in time, and what the first brings is written nowhere.
+async fn is_replaced(out: Out) {
     let (redis, exchange) = (RedisServer::start(), Exchange::start().await);
     let (data, more) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let between = ChaosProxy::start(format!("127.0.0.1:{}", redis.port())).await;
     let (one, other) = (
-        Process::start(data.path(), &redis.url(), &exchange.url()),
+        Process::start(data.path(), &format!("redis://{}", between.address()), &exchange.url()),
         Process::start(more.path(), &redis.url(), &exchange.url()),
     );
     for gateway in [&one, &other] {
@@ -67,7 +76,12 @@ async fn is_replaced(out: impl FnOnce(Process) -> Option<Process>) {
         tokio::spawn(async move { reqwest::get(url).await.map(|answer| answer.status().as_u16()) })
     };
     eventually("the first asks", async || asked(&exchange, "/api/v3/ticker/24hr") == 1).await;
-    let first = out(one);
+    let mut first = Some(one);
+    match out {
+        Out::Killed => first.take().expect("it runs").kill(),
+        Out::Stopped => first.as_ref().expect("it runs").signal("STOP"),
+        Out::CutOff => between.set(Chaos::BlackHole),
+    }
     let began = Instant::now();
     let mut readers = JoinSet::new();
     for _ in 0..50 {
@@ -85,6 +99,9 @@ async fn is_replaced(out: impl FnOnce(Process) -> Option<Process>) {
     if let Some(first) = first {
         first.signal("CONT");
         assert_eq!(lost.await.expect("no panic").expect("it answers"), 200, "whom it kept waiting it answers");
+        between.set(Chaos::Pass);
+        first.is_attached().await;
+        hears(&first.url).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(value(), before, "what it brought late is not written");
     }
@@ -92,18 +109,15 @@ async fn is_replaced(out: impl FnOnce(Process) -> Option<Process>) {
 
 #[tokio::test]
 async fn a_gateway_that_is_killed_over_a_load_is_replaced_by_one_other() {
-    is_replaced(|gateway| {
-        gateway.kill();
-        None
-    })
-    .await;
+    is_replaced(Out::Killed).await;
 }
 
 #[tokio::test]
 async fn a_gateway_that_is_stopped_over_a_load_is_replaced_and_writes_nothing_when_it_goes_on() {
-    is_replaced(|gateway| {
-        gateway.signal("STOP");
-        Some(gateway)
-    })
-    .await;
+    is_replaced(Out::Stopped).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_cut_off_over_a_load_is_replaced_and_writes_nothing_when_it_is_back() {
+    is_replaced(Out::CutOff).await;
 }
