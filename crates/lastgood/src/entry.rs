@@ -15,8 +15,13 @@ mod codec;
 mod columnar;
 #[cfg(feature = "testing")]
 pub(crate) mod hold;
+mod rare;
+mod size;
 mod wire;
 
+use self::rare::{Rare, Tags};
+use self::size::{COUNTS, MEMOISED, MEMOISED_FROM};
+pub(crate) use self::size::{allocated, compact, largest_body};
 pub(crate) use self::wire::{
     Retimed, Stamp, Unreadable, decode, decode_any_version, encode, is_put, stamp, started_at, under_key, with_times,
 };
@@ -155,19 +160,6 @@ pub struct Entry {
     /// Made once there is something in it.
     rare: OnceLock<Box<Rare>>,
 }
-
-/// The parts of an entry that not every entry has.
-#[derive(Default)]
-struct Rare {
-    meta: Option<Arc<str>>,
-    tags: Option<Box<Tags>>,
-    /// Where that is not when it was written.
-    stored_at: Option<Timestamp>,
-    memoised: OnceLock<Arc<dyn Any + Send + Sync>>,
-}
-
-/// In a box of its own, which takes half of what the boxed list would take of entries without tags.
-struct Tags(Box<[String]>);
 
 /// A checksum as entries note it: not zero, which stands for none.
 pub(crate) fn notable(checksum: u32) -> u32 {
@@ -381,7 +373,7 @@ impl Entry {
         let meta = rare.and_then(|rare| rare.meta.as_ref()).map_or(0, |meta| allocated(COUNTS + meta.len()));
         let tags = rare.and_then(|rare| rare.tags.as_ref()).map_or(0, |tags| tags.weight());
         let memoised = MEMOISED + if body < MEMOISED_FROM { 0 } else { body as u64 / 2 };
-        // What is memoised makes the rare parts, and the bytes count their users in an allocation of its own, once there is
+        // A memoised value makes the rare parts, and the bytes count their users in an allocation of its own, once there is
         // a second.
         let own =
             allocated(COUNTS + size_of::<Entry>()) + allocated(size_of::<Rare>()) + allocated(size_of::<[usize; 3]>());
@@ -392,53 +384,6 @@ impl Entry {
     pub(crate) fn compacted(mut self) -> Self {
         self.body = compact(self.body);
         self
-    }
-}
-
-impl Tags {
-    /// What its allocations take.
-    fn weight(&self) -> u64 {
-        let texts: u64 = self.0.iter().map(|tag| allocated(tag.len())).sum();
-        allocated(size_of::<Tags>()) + allocated(size_of_val(&*self.0)) + texts
-    }
-}
-
-/// The largest body whose entry weighs no more than `weight`, where nothing else of the entry is large.
-pub(crate) fn largest_body(weight: u64) -> u64 {
-    weight.saturating_sub(AROUND_A_BODY) / 3 * 2
-}
-
-/// What the name of a type, tags and the bookkeeping of an entry may take, and the key.
-const AROUND_A_BODY: u64 = 16 << 10;
-/// The memoised parts of a small body: a content type, a tag, the places of the rest.
-const MEMOISED: u64 = 384;
-/// Larger bodies are packed and indexed, too.
-const MEMOISED_FROM: usize = 1_400;
-
-/// The two counts of an [`Arc`].
-const COUNTS: usize = size_of::<[usize; 2]>();
-
-/// What an allocation takes of the process's memory: the allocator rounds up, and keeps a word of its own.
-pub(crate) const fn allocated(bytes: usize) -> u64 {
-    match bytes {
-        0 => 0,
-        1..=24 => 32,
-        _ => (bytes as u64 + 8).next_multiple_of(16),
-    }
-}
-
-/// Bodies up to this size are copied without a look at where they lie.
-const COPIED: usize = 64 << 10;
-
-/// The same bytes in an allocation of their own size: a slice would keep all that it is cut from in memory.
-pub(crate) fn compact(body: Bytes) -> Bytes {
-    if body.len() <= COPIED {
-        return Bytes::copy_from_slice(&body);
-    }
-    match body.try_into_mut() {
-        Ok(alone) if alone.capacity() - alone.len() <= alone.len() / 8 => alone.freeze(),
-        Ok(alone) => Bytes::copy_from_slice(&alone),
-        Err(shared) => Bytes::copy_from_slice(&shared),
     }
 }
 
