@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Instructions of one hit over HTTP outside the kernel, counted by valgrind: they do not depend on how busy the machine is.
 
-    benches/instructions.py [--lastgood PROGRAM] [--profile FOLDER]
+    benches/instructions.py [--lastgood PROGRAM] [--profile FOLDER] [--only NAME,NAME] [--growth]
 
 Fails where a hit takes more than its ceiling. With `--profile` what callgrind has written is left there, for callgrind_annotate;
 for names of functions build with CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only.
 """
-import argparse, os, re, socket, subprocess, sys, tempfile
+import argparse, json, os, re, socket, subprocess, sys, tempfile
 
 from hits import CASES
-from servers import Servers
+from servers import Servers, get
 
 # What was counted, and a twentieth more. Raise one only for something that is worth it.
 CEILINGS = {
@@ -22,8 +22,12 @@ CEILINGS = {
     "kv value": 18_500,
     "declared route": 15_300,
     "ticker, known": 15_300,
+    "a miss": 1_000_000,
 }
-HITS = 500
+HITS, MISSES = 500, 200
+# Numbers of keys, and sizes of their values.
+GROWTH = [(1_000, 1 << 10), (100_000, 1 << 10), (1_000, 100 << 10)]
+MISS = "a miss"
 # Cases of which the client has the answer already.
 KNOWN = {"ticker, known": "ticker"}
 
@@ -49,35 +53,85 @@ def ask_hit(connection, request):
     assert ask(connection, request, rb"x-cache: (\w+)") == b"HIT", request
 
 
-def count(servers, exchange, name, folder):
-    target, gzip = CASES[KNOWN.get(name, name)]
+def instructions(servers, exchange, name, folder, warm, counted, **options):
+    """Instructions of a gateway while it answers the requests of `counted`, each of them once; those of `warm` come first."""
     output = os.path.join(folder, f"{name.replace(' ', '-')}.callgrind")
     under = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={output}"]
-    gateway = servers.gateway(f"under callgrind {name}", servers.lastgood, exchange, under)
-    encoding = "Accept-Encoding: gzip\r\n" if gzip else ""
-    written = lambda more: f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n{encoding}{more}\r\n".encode()
+    gateway = servers.gateway(f"under callgrind {name}", servers.lastgood, exchange, under, **options)
     control = lambda switch: subprocess.run(["callgrind_control", "-i", switch, str(gateway.process.pid)], check=True, capture_output=True)
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
-        # The first loads the answer; the others warm the parts that are made once.
-        ask(connection, written(""))
-        tag = ask(connection, written("")) or b""
-        request = written(f"If-None-Match: {tag.decode()}\r\n" if name in KNOWN else "")
-        for _ in range(50):
-            ask_hit(connection, request)
+        requests = warm(connection) or counted
         control("on")
-        for _ in range(HITS):
+        for request in requests:
             ask(connection, request)
         control("off")
     gateway.process.terminate()
     gateway.process.wait()
     with open(output) as file:
-        return int(re.search(r"^totals: (\d+)", file.read(), re.MULTILINE).group(1)) // HITS
+        return int(re.search(r"^totals: (\d+)", file.read(), re.MULTILINE).group(1)) // len(requests)
+
+
+def written(target, more=""):
+    return f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}\r\n".encode()
+
+
+def count(servers, exchange, name, folder):
+    target, gzip = CASES[KNOWN.get(name, name)]
+    encoding = "Accept-Encoding: gzip\r\n" if gzip else ""
+
+    def warm(connection):
+        # The first loads the answer; the others warm the parts that are made once.
+        ask(connection, written(target, encoding))
+        tag = ask(connection, written(target, encoding)) or b""
+        request = written(target, encoding + (f"If-None-Match: {tag.decode()}\r\n" if name in KNOWN else ""))
+        for _ in range(50):
+            ask_hit(connection, request)
+        return [request] * HITS
+
+    return instructions(servers, exchange, name, folder, warm, ())
+
+
+def count_misses(servers, exchange, name, folder):
+    """Of questions that were never asked before, with an embedded store; what it writes behind the answers is counted, too."""
+    symbols = [row["symbol"] for row in json.loads(get(exchange, "/api/v3/exchangeInfo")[2])["symbols"]]
+    requests = [written(f"/api/v3/avgPrice?symbol={symbol}") for symbol in symbols[: 50 + MISSES]]
+
+    def warm(connection):
+        for request in requests[:50]:
+            assert ask(connection, request, rb"x-cache: (\w+)") == b"MISS", request
+
+    return instructions(servers, exchange, name, folder, warm, requests[50:], store="embedded:")
+
+
+def put(connection, target, body):
+    connection.sendall(f"PUT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    return ask(connection, b"")
+
+
+def grow(servers, exchange, folder):
+    """Prints what a hit of a value takes, by the number of values that are kept, by their size, and by connections."""
+    print("\nhow that grows: a value of an application")
+    for keys, size in GROWTH:
+        def warm(connection):
+            for number in range(keys):
+                put(connection, f"/v1/kv/kv/{number}", os.urandom(size))
+            hits = [written(f"/v1/kv/kv/{number * 7919 % keys}") for number in range(HITS)]
+            # The parts that are made once are made of each.
+            for request in hits:
+                ask_hit(connection, request)
+            return hits
+
+        name = f"{keys} keys {size} bytes"
+        counted = instructions(servers, exchange, name, folder, warm, (), more=["--set", "memory.limit=4GiB"])
+        print(f"{keys:>7,} keys, {size:>7,} bytes {counted:>8,}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lastgood", help="the program; by default the release build")
     parser.add_argument("--profile", help="where to leave the profiles")
+    parser.add_argument("--only", help="names of cases, instead of all")
+    parser.add_argument("--growth", action="store_true", help="also with more keys and larger values, in some minutes")
     chosen = parser.parse_args()
     program = chosen.lastgood and os.path.abspath(chosen.lastgood)
     profile = chosen.profile and os.path.abspath(chosen.profile)
@@ -87,11 +141,15 @@ def main():
         servers = Servers(folder, program, None)
         try:
             exchange = servers.serve("exchange", [servers.lastgood, "sim", "--listen", "127.0.0.1:PORT"], core=1).port
-            print("instructions of a hit, outside the kernel")
+            print("instructions of a hit, and of a miss, outside the kernel")
             for name, ceiling in CEILINGS.items():
-                counted = count(servers, exchange, name, profile or folder)
+                if chosen.only and name not in chosen.only.split(","):
+                    continue
+                counted = (count_misses if name == MISS else count)(servers, exchange, name, profile or folder)
                 failed |= counted > ceiling
                 print(f"{name:<20} {counted:>8,} of {ceiling:,}{' TOO MANY' if counted > ceiling else ''}", flush=True)
+            if chosen.growth:
+                grow(servers, exchange, profile or folder)
         finally:
             servers.stop()
     sys.exit(1 if failed else 0)

@@ -113,11 +113,12 @@ class Servers:
         with open(os.path.join(self.folder, f"{name}.out")) as log:
             sys.exit(f"{name} does not start: {log.read()}")
 
-    def gateway(self, name, program, exchange, under=(), store="memory:"):
+    def gateway(self, name, program, exchange, under=(), store="memory:", more=()):
         config = self.write(f"{name}.toml", ROUTES.format(exchange=exchange))
         settings = ["--config", config, "--store", store, "--set", "log.level=warn", "--data-dir", os.path.join(self.folder, name)]
         for region in ("ticker_price", "klines", "exchange_info", "kv"):
             settings += ["--set", f"regions.{region}.fresh_for=1h"]
+        settings += more
         urls = {f"LASTGOOD_BINANCE_{market}_URL": f"http://127.0.0.1:{exchange}" for market in ("SPOT", "FUTURES", "COIN")}
         server = self.serve(name, [*under, program, "serve", "--listen", "127.0.0.1:PORT", *settings], **urls)
         connection = http.client.HTTPConnection("127.0.0.1", server.port)

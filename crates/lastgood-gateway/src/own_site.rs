@@ -48,19 +48,19 @@ pub(crate) fn is_inside(path: &str) -> bool {
 
 /// The names and places that are this gateway's own.
 pub(crate) struct OwnSite {
-    /// Lower case, as the configuration has them.
+    /// As the configuration has them.
     hosts: RwLock<Vec<String>>,
     on_loopback: AtomicBool,
 }
 
 impl OwnSite {
     pub(crate) fn new(hosts: &[String]) -> OwnSite {
-        OwnSite { hosts: RwLock::new(lower_case(hosts)), on_loopback: AtomicBool::new(false) }
+        OwnSite { hosts: RwLock::new(hosts.to_vec()), on_loopback: AtomicBool::new(false) }
     }
 
     /// From now on the gateway is reached by these names.
     pub(crate) fn is_named(&self, hosts: &[String]) {
-        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = lower_case(hosts);
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = hosts.to_vec();
     }
 
     /// Notes where the gateway listens.
@@ -81,7 +81,7 @@ impl OwnSite {
                 "A request to the cache names one host, and this one does not.",
             ));
         };
-        if !self.is_own(&host) {
+        if !self.is_own(host) {
             let shown: String = host.chars().take(SHOWN).collect();
             let detail = format!(
                 "{shown:?} is no name of this gateway; if it is one, add it to `hosts` in the configuration, or send the admin token."
@@ -97,8 +97,10 @@ impl OwnSite {
     }
 
     fn is_own(&self, host: &str) -> bool {
-        let Some(name) = name_of(host).map(str::to_ascii_lowercase) else { return false };
-        if name == "localhost" || self.hosts.read().unwrap_or_else(PoisonError::into_inner).contains(&name) {
+        let Some(name) = name_of(host) else { return false };
+        let is_name = |own: &str| own.eq_ignore_ascii_case(name);
+        let hosts = || self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        if is_name("localhost") || hosts().iter().any(|own| is_name(own)) {
             return true;
         }
         match name.parse::<IpAddr>() {
@@ -110,10 +112,6 @@ impl OwnSite {
     }
 }
 
-fn lower_case(hosts: &[String]) -> Vec<String> {
-    hosts.iter().map(|host| host.to_ascii_lowercase()).collect()
-}
-
 /// Whether a request came through a proxy, so that who sent it is not at this machine, wherever the connection is from.
 /// HTTP/1.0 is nginx's default towards its upstreams, and no client of today speaks it.
 pub(crate) fn is_proxied(version: Version, headers: &HeaderMap) -> bool {
@@ -121,15 +119,15 @@ pub(crate) fn is_proxied(version: Version, headers: &HeaderMap) -> bool {
 }
 
 /// The one host that a request names, its URL before its header (RFC 9112, 3.2.2).
-fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let mut named = headers.get_all(HOST).iter();
     let header = named.next().map(HeaderValue::to_str);
     if named.next().is_some() {
         return None;
     }
     match uri.authority() {
-        Some(authority) => Some(authority.as_str().to_owned()),
-        None => header?.ok().map(str::to_owned),
+        Some(authority) => Some(authority.as_str()),
+        None => header?.ok(),
     }
 }
 

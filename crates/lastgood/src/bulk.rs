@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::invalidation::{Matches, Mode, OwedBulk};
-use crate::memory::Key;
+use crate::memory::{Key, KeyRef};
 use crate::publisher::Kind;
 use crate::region::{Region, WasThere};
 use crate::shared::Shared;
@@ -143,11 +143,11 @@ impl Cache {
     /// Changes what memory took from the store between its own bulk invalidation and the store's, which failed.
     fn invalidate_memory_again(&self, matches: &Matches, mode: Mode, at: Timestamp) {
         let regions = self.regions();
-        let region_of = |key: &Key| regions.get(key.region as usize);
-        let is_meant = |key: &Key| region_of(key).is_some_and(|region| matches(region.name(), &key.name));
+        let region_of = |key: &KeyRef<'_>| regions.get(key.region as usize);
+        let is_meant = |key: &KeyRef<'_>| region_of(key).is_some_and(|region| matches(region.name(), key.name));
         let older = self.shared.memory.keys_where(|key, entry| entry.fetch_started_at <= at && is_meant(key));
         for key in older {
-            if let Some(region) = region_of(&key) {
+            if let Some(region) = region_of(&key.borrowed()) {
                 region.change_late(&key.name, mode, at);
             }
         }
@@ -184,7 +184,7 @@ impl Cache {
             };
             shared.flights.invalidate_where(&void, |_| true);
         }
-        let mut tagged = shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
+        let mut tagged = shared.memory.keys_where(|_, entry| entry.tags().iter().any(|known| known == tag));
         let regions = self.regions();
         // What waits for the store memory may have given up.
         let waiting = shared.store.iter().flat_map(|tier| tier.behind.tagged(tag));

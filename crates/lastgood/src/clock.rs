@@ -3,35 +3,55 @@
 //! Everything that judges age asks a [`Clock`]; nothing else in the workspace may read the system clock (clippy's
 //! `disallowed-methods` says so). Tests use [`Clock::paused_with_tokio`] and `tokio::time::advance`, so none sleeps.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A point in time: milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Timestamp(u64);
+/// A point in time: milliseconds since the Unix epoch. Times from the year 10,889 on are [`Timestamp::FOREVER`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Timestamp(
+    // Six bytes, the lowest first: an entry in memory has seven times.
+    [u8; 6],
+);
+
+/// What stands for [`Timestamp::FOREVER`].
+const END: u64 = (1 << 48) - 1;
 
 impl Timestamp {
     /// The far end of time: an entry kept until then never expires.
-    pub const FOREVER: Timestamp = Timestamp(u64::MAX);
+    pub const FOREVER: Timestamp = Timestamp([u8::MAX; 6]);
     /// The Unix epoch; older than every real answer.
-    pub const EPOCH: Timestamp = Timestamp(0);
+    pub const EPOCH: Timestamp = Timestamp([0; 6]);
 
     /// The point `millis` milliseconds after the Unix epoch.
+    #[inline]
     pub const fn from_millis(millis: u64) -> Self {
-        Timestamp(millis)
+        let [a, b, c, d, e, f, _, _] = (if millis < END { millis } else { END }).to_le_bytes();
+        Timestamp([a, b, c, d, e, f])
     }
 
     /// Milliseconds since the Unix epoch.
+    #[inline]
     pub const fn as_millis(self) -> u64 {
-        self.0
+        match self.number() {
+            END => u64::MAX,
+            millis => millis,
+        }
+    }
+
+    /// The same, but for the end of time: in the order of time, too.
+    #[inline]
+    const fn number(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
     }
 
     /// This point moved later by `by`; stays at [`Timestamp::FOREVER`] rather than wrap.
     pub fn plus(self, by: Duration) -> Self {
-        Timestamp(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+        Self::from_millis(self.as_millis().saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// This point by a clock that is `by` milliseconds ahead; the beginning and the end of time are the same by every clock.
@@ -39,13 +59,33 @@ impl Timestamp {
     pub(crate) fn shifted(self, by: i64) -> Self {
         match self {
             Timestamp::EPOCH | Timestamp::FOREVER => self,
-            Timestamp(millis) => Timestamp(millis.saturating_add_signed(by).clamp(1, u64::MAX - 1)),
+            _ => Self::from_millis(self.as_millis().saturating_add_signed(by).clamp(1, END - 1)),
         }
     }
 
     /// How long after `earlier` this point lies; zero when it lies before.
     pub fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        Duration::from_millis(self.as_millis().saturating_sub(earlier.as_millis()))
+    }
+}
+
+impl Ord for Timestamp {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl PartialOrd for Timestamp {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.as_millis()).finish()
     }
 }
 
@@ -96,7 +136,7 @@ impl Clock {
 
     /// The same, beginning at a time that is the same in every run.
     pub fn paused_at(start: Timestamp) -> Self {
-        Self::start(start.0, None)
+        Self::start(start.as_millis(), None)
     }
 
     fn start(wall: u64, look_at: Option<AtomicU64>) -> Self {
@@ -109,7 +149,7 @@ impl Clock {
     #[cfg(feature = "testing")]
     pub fn jump(&self, by: Duration) {
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.0.set_ahead(self.0.monotonic(), self.0.ahead.load(Ordering::Relaxed).saturating_add(by));
+        self.0.set_ahead(self.0.monotonic(), self.0.ahead.load(Relaxed).saturating_add(by));
     }
 
     /// The jumps since the clock read this time, oldest first.
@@ -130,12 +170,12 @@ impl Clock {
         let monotonic = source.monotonic();
         let elapsed = monotonic.saturating_sub(source.started_wall);
         if let Some(look_at) = &source.look_at
-            && elapsed >= look_at.load(Ordering::Relaxed)
+            && elapsed >= look_at.load(Relaxed)
         {
-            look_at.store(elapsed.saturating_add(LOOK_EVERY), Ordering::Relaxed);
+            look_at.store(elapsed.saturating_add(LOOK_EVERY), Relaxed);
             source.set_ahead(monotonic, system_millis().saturating_sub(monotonic));
         }
-        Timestamp(monotonic.saturating_add(source.ahead.load(Ordering::Relaxed)))
+        Timestamp::from_millis(monotonic.saturating_add(source.ahead.load(Relaxed)))
     }
 }
 
@@ -147,23 +187,23 @@ impl ClockState {
 
     /// The system clock is so far ahead of `monotonic`: never back.
     fn set_ahead(&self, monotonic: u64, ahead: u64) {
-        let before = self.ahead.load(Ordering::Relaxed);
+        let before = self.ahead.load(Relaxed);
         if ahead < before.saturating_add(JUMP) {
-            self.ahead.fetch_max(ahead, Ordering::Relaxed);
+            self.ahead.fetch_max(ahead, Relaxed);
             return;
         }
         let mut jumps = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.ahead.load(Ordering::Relaxed);
+        let before = self.ahead.load(Relaxed);
         let by = ahead.saturating_sub(before);
         if by >= JUMP {
             // In the middle: another thread may be about to tell a time from before it.
-            let until = Timestamp(monotonic.saturating_add(before).saturating_add(by / 2));
+            let until = Timestamp::from_millis(monotonic.saturating_add(before).saturating_add(by / 2));
             jumps.push_back(Jump { until, by: i64::try_from(by).unwrap_or(i64::MAX) });
             if jumps.len() > JUMPS {
                 jumps.pop_front();
             }
         }
-        self.ahead.fetch_max(ahead, Ordering::Relaxed);
+        self.ahead.fetch_max(ahead, Relaxed);
     }
 }
 
@@ -205,7 +245,17 @@ mod tests {
             assert_eq!(clock.as_read_at(before, clock.now()), before);
             assert_eq!(clock.as_read_at(clock.now(), clock.now()), clock.now());
         }
-        assert_eq!(Clock::paused_at(Timestamp(7)).now(), Timestamp(7));
+        assert_eq!(Clock::paused_at(Timestamp::from_millis(7)).now(), Timestamp::from_millis(7));
+    }
+
+    #[test]
+    fn times_are_told_to_the_millisecond_in_the_order_of_time() {
+        let millis = [0, 1, 255, 256, 65_535, 65_536, 1_700_000_000_123, END - 2, END - 1];
+        let times = millis.map(Timestamp::from_millis);
+        assert_eq!(times.map(Timestamp::as_millis), millis);
+        assert!(times.is_sorted() && times.iter().all(|time| *time < Timestamp::FOREVER));
+        assert_eq!([END, END + 1, u64::MAX].map(Timestamp::from_millis), [Timestamp::FOREVER; 3]);
+        assert_eq!(Timestamp::FOREVER.as_millis(), u64::MAX);
     }
 
     #[test]

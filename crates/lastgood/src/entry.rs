@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,8 +15,13 @@ mod codec;
 mod columnar;
 #[cfg(feature = "testing")]
 pub(crate) mod hold;
+mod rare;
+mod size;
 mod wire;
 
+use self::rare::{Rare, Tags};
+use self::size::{COUNTS, MEMOISED, MEMOISED_FROM};
+pub(crate) use self::size::{allocated, compact, largest_body};
 pub(crate) use self::wire::{
     Retimed, Stamp, Unreadable, decode, decode_any_version, encode, is_put, stamp, started_at, under_key, with_times,
 };
@@ -142,20 +147,23 @@ impl From<Bytes> for Loaded {
 
 /// A value with its times, as it lies in memory. Freshness is never stored, always judged: see [`Entry::freshness`].
 pub(crate) struct Entry {
-    pub(crate) value: Value,
+    pub(crate) body: Bytes,
     /// When the load began: what the answer can know of the world is no younger. Orders entries of one key.
     pub(crate) fetch_started_at: Timestamp,
     pub(crate) written_at: Timestamp,
     pub(crate) times: Times,
-    /// When the entry, or the one it replaced without being stored itself, was last given to the store.
-    pub(crate) stored_at: Timestamp,
     /// When this process took it in, by its own clock: what happened to the key elsewhere since, it must hear of.
     pub(crate) taken_at: Timestamp,
-    pub(crate) tags: Box<[String]>,
-    /// The checksum of its form in the store, where it came from there or was encoded for it: a number above 32 bits. Zero
-    /// while it has none.
-    checksum: AtomicU64,
-    memoised: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// The checksum of its form in the store, where it came from there or was encoded for it; as [`notable`] has it. Zero while
+    /// it has none.
+    checksum: AtomicU32,
+    /// Made once there is something in it.
+    rare: OnceLock<Box<Rare>>,
+}
+
+/// A checksum as entries note it: not zero, which stands for none.
+pub(crate) fn notable(checksum: u32) -> u32 {
+    checksum.max(1)
 }
 
 /// How good an entry still is at a moment.
@@ -173,23 +181,56 @@ pub enum Freshness {
 
 impl Entry {
     pub(crate) fn new(loaded: Loaded, fetch_started_at: Timestamp, written_at: Timestamp, times: Times) -> Self {
-        let (value, tags) = (loaded.value, loaded.tags.into_boxed_slice());
-        let memoised = loaded.memoised.0.map_or_else(OnceLock::new, OnceLock::from);
-        let (stored_at, taken_at, checksum) = (written_at, written_at, AtomicU64::new(0));
-        Entry { value, fetch_started_at, written_at, times, stored_at, taken_at, tags, checksum, memoised }
+        let Loaded { value: Value { body, meta }, tags, memoised: Memoised(memoised), .. } = loaded;
+        let tags = (!tags.is_empty()).then(|| Box::new(Tags(tags.into_boxed_slice())));
+        let is_rare = meta.is_some() || tags.is_some() || memoised.is_some();
+        let memoised = memoised.map_or_else(OnceLock::new, OnceLock::from);
+        let rare = is_rare.then(|| Box::new(Rare { meta, tags, stored_at: None, memoised }));
+        let rare = rare.map_or_else(OnceLock::new, OnceLock::from);
+        let checksum = AtomicU32::new(0);
+        Entry { body, fetch_started_at, written_at, times, taken_at: written_at, checksum, rare }
+    }
+
+    /// The body and the note, as the loader gave them.
+    pub(crate) fn value(&self) -> Value {
+        Value { body: self.body.clone(), meta: self.rare.get().and_then(|rare| rare.meta.clone()) }
+    }
+
+    /// The loader's note that is remembered with the body.
+    pub(crate) fn meta(&self) -> Option<&str> {
+        self.rare.get()?.meta.as_deref()
+    }
+
+    /// The names under which it can be invalidated together with others.
+    pub(crate) fn tags(&self) -> &[String] {
+        self.rare.get().and_then(|rare| rare.tags.as_ref()).map_or(&[], |tags| &tags.0)
+    }
+
+    /// When the entry, or the one it replaced without being stored itself, was last given to the store.
+    pub(crate) fn stored_at(&self) -> Timestamp {
+        self.rare.get().and_then(|rare| rare.stored_at).unwrap_or(self.written_at)
+    }
+
+    /// Notes when it was given to the store.
+    pub(crate) fn note_stored_at(&mut self, at: Timestamp) {
+        let stored_at = (at != self.written_at).then_some(at);
+        if stored_at.is_some() || self.rare.get().is_some() {
+            self.rare.get_or_init(Box::default);
+            self.rare.get_mut().into_iter().for_each(|rare| rare.stored_at = stored_at);
+        }
     }
 
     /// Notes which bytes stand for it in the store.
     pub(crate) fn note_stored(&self, bytes: &[u8]) {
         if let Some(checksum) = bytes.last_chunk().map(|end| u32::from_le_bytes(*end)) {
-            self.checksum.store(1 << 32 | u64::from(checksum), Ordering::Relaxed);
+            self.checksum.store(notable(checksum), Ordering::Relaxed);
         }
     }
 
-    /// The checksum of its form in the store, if it ever had one.
+    /// The checksum of its form in the store, if it ever had one; as [`notable`] has it.
     pub(crate) fn checksum(&self) -> Option<u32> {
         let noted = self.checksum.load(Ordering::Relaxed);
-        (noted != 0).then_some(noted as u32)
+        (noted != 0).then_some(noted)
     }
 
     /// How good the entry is at `now`. The one place that judges.
@@ -205,15 +246,20 @@ impl Entry {
         }
     }
 
+    /// The same answer with other times; it was written when this one was.
+    fn with_times(&self, times: Times) -> Self {
+        let loaded = Loaded { tags: self.tags().to_vec(), ..Loaded::from(self.value()) };
+        let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, times);
+        entry.taken_at = self.taken_at;
+        entry
+    }
+
     /// The same answer, no longer fresh nor stale from `now` on: the next read revalidates, last good may serve as long
     /// as `policy` says after the end of freshness, and no longer than before.
     pub(crate) fn expired_at(&self, now: Timestamp, policy: &Policy) -> Self {
-        let times = self.times.ended(now, policy);
-        let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
-        let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, times);
-        entry.taken_at = self.taken_at;
+        let mut entry = self.with_times(self.times.ended(now, policy));
         // The store has had it: where that holds nothing any more, it was removed.
-        entry.checksum = AtomicU64::new(self.checksum.load(Ordering::Relaxed));
+        entry.checksum = AtomicU32::new(self.checksum.load(Ordering::Relaxed));
         entry
     }
 
@@ -225,27 +271,24 @@ impl Entry {
     /// Distinguishes the answer of a load that took less than a millisecond from a put value.
     pub(crate) fn note_loaded(&mut self) {
         if !self.was_loaded() {
-            let is_to_be_stored = self.stored_at == self.written_at;
+            // One that is to be stored says of itself that it was when it was written; another's time is noted, and stays.
             self.written_at = self.fetch_started_at.plus(Duration::from_millis(1));
-            if is_to_be_stored {
-                self.stored_at = self.written_at;
-            }
         }
     }
 
     /// The same answer, without what was worked out of it.
     pub(crate) fn copied(&self) -> Self {
-        let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
-        let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, self.times);
-        (entry.stored_at, entry.taken_at) = (self.stored_at, self.taken_at);
+        let mut entry = self.with_times(self.times);
+        entry.note_stored_at(self.stored_at());
         entry
     }
 
     /// The same answer with its times by a clock that is `by` milliseconds ahead.
     pub(crate) fn shift(&mut self, by: i64) {
+        let stored_at = self.stored_at().shifted(by);
         self.fetch_started_at = self.fetch_started_at.shifted(by);
         self.written_at = self.written_at.shifted(by);
-        self.stored_at = self.stored_at.shifted(by);
+        self.note_stored_at(stored_at);
         self.times = self.times.shifted(by);
     }
 
@@ -255,11 +298,9 @@ impl Entry {
 
     /// The same answer, taken in at another time.
     fn taken_in(&self, at: Timestamp) -> Self {
-        let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
-        let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, self.times);
-        entry.stored_at = self.stored_at;
+        let mut entry = self.copied();
         entry.taken_at = at;
-        entry.checksum = AtomicU64::new(self.checksum.load(Ordering::Relaxed));
+        entry.checksum = AtomicU32::new(self.checksum.load(Ordering::Relaxed));
         entry
     }
 
@@ -295,85 +336,58 @@ impl Entry {
 
     /// See [`Answer::memoised`](crate::Answer::memoised).
     pub(crate) fn memoised<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
+        let held = self.rare.get().and_then(|rare| rare.memoised.get()?.downcast_ref::<T>());
+        match held {
+            Some(held) => held.clone(),
+            None => self.memoise(make),
+        }
+    }
+
+    #[cold]
+    fn memoise<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
         let mut make = Some(make);
-        let held = self.memoised.get_or_init(|| match make.take() {
-            Some(make) => Arc::new(make(&self.value)),
+        let held = self.rare.get_or_init(Box::default).memoised.get_or_init(|| match make.take() {
+            Some(make) => Arc::new(make(&self.value())),
             None => Arc::new(()),
         });
         match (held.downcast_ref::<T>(), make) {
             (Some(held), _) => held.clone(),
-            (None, Some(make)) => make(&self.value),
+            (None, Some(make)) => make(&self.value()),
             (None, None) => unreachable!("what was just made has the type that was made"),
         }
     }
 
     /// Whether the body looks as if it could be packed, and compared, in some thirty microseconds for each 16 KiB.
     pub(crate) fn packs_quickly(&self) -> bool {
-        columnar::are_likely(&self.value.body)
+        columnar::are_likely(&self.body)
     }
 
     /// Bytes charged to the memory limit besides the key's: what each of its allocations takes, and what may be worked out
     /// of it.
     pub(crate) fn weight(&self) -> u64 {
-        let body = self.value.body.len();
-        let tags: u64 = self.tags.iter().map(|tag| allocated(tag.len())).sum();
-        let meta = self.value.meta.as_ref().map_or(0, |meta| allocated(COUNTS + meta.len()));
+        let body = self.body.len();
+        let rare = self.rare.get();
+        let meta = rare.and_then(|rare| rare.meta.as_ref()).map_or(0, |meta| allocated(COUNTS + meta.len()));
+        let tags = rare.and_then(|rare| rare.tags.as_ref()).map_or(0, |tags| tags.weight());
         let memoised = MEMOISED + if body < MEMOISED_FROM { 0 } else { body as u64 / 2 };
-        // The bytes count their users in an allocation of its own, once there is a second.
-        let own = allocated(COUNTS + size_of::<Entry>()) + allocated(body) + allocated(size_of::<[usize; 3]>());
-        own + meta + allocated(size_of_val(&*self.tags)) + tags + memoised
+        // A memoised value makes the rare parts, and the bytes count their users in an allocation of its own, once there is
+        // a second.
+        let own =
+            allocated(COUNTS + size_of::<Entry>()) + allocated(size_of::<Rare>()) + allocated(size_of::<[usize; 3]>());
+        own + allocated(body) + meta + tags + memoised
     }
 
     /// The same entry, its body in an allocation of its own size.
     pub(crate) fn compacted(mut self) -> Self {
-        self.value.body = compact(self.value.body);
+        self.body = compact(self.body);
         self
-    }
-}
-
-/// The largest body whose entry weighs no more than `weight`, where nothing else of the entry is large.
-pub(crate) fn largest_body(weight: u64) -> u64 {
-    weight.saturating_sub(AROUND_A_BODY) / 3 * 2
-}
-
-/// What the name of a type, tags and the bookkeeping of an entry may take, and the key.
-const AROUND_A_BODY: u64 = 16 << 10;
-/// The memoised parts of a small body: a content type, a tag, the places of the rest.
-const MEMOISED: u64 = 384;
-/// Larger bodies are packed and indexed, too.
-const MEMOISED_FROM: usize = 1_400;
-
-/// The two counts of an [`Arc`].
-pub(crate) const COUNTS: usize = size_of::<[usize; 2]>();
-
-/// What an allocation takes of the process's memory: the allocator rounds up, and keeps a word of its own.
-pub(crate) const fn allocated(bytes: usize) -> u64 {
-    match bytes {
-        0 => 0,
-        1..=24 => 32,
-        _ => (bytes as u64 + 8).next_multiple_of(16),
-    }
-}
-
-/// Bodies up to this size are copied without a look at where they lie.
-const COPIED: usize = 64 << 10;
-
-/// The same bytes in an allocation of their own size: a slice would keep all that it is cut from in memory.
-pub(crate) fn compact(body: Bytes) -> Bytes {
-    if body.len() <= COPIED {
-        return Bytes::copy_from_slice(&body);
-    }
-    match body.try_into_mut() {
-        Ok(alone) if alone.capacity() - alone.len() <= alone.len() / 8 => alone.freeze(),
-        Ok(alone) => Bytes::copy_from_slice(&alone),
-        Err(shared) => Bytes::copy_from_slice(&shared),
     }
 }
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
-            .field("value", &self.value)
+            .field("value", &self.value())
             .field("written_at", &self.written_at)
             .field("times", &self.times)
             .finish_non_exhaustive()
@@ -383,6 +397,48 @@ impl fmt::Debug for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_and_their_rare_parts_are_small() {
+        // With the counts of its users, and what the allocator keeps, an entry takes 112 bytes, its rare parts 64.
+        assert!(size_of::<Entry>() <= 88, "{}", size_of::<Entry>());
+        assert!(size_of::<Rare>() <= 56, "{}", size_of::<Rare>());
+    }
+
+    #[test]
+    fn an_entry_says_when_it_was_stored_also_where_that_is_when_it_was_written() {
+        let [early, now, late] = [1_000, 2_000, 3_000].map(Timestamp::from_millis);
+        let policy = Policy::fresh_for(Duration::from_secs(60));
+        let mut entry = Entry::new(Loaded::default(), now, now, policy.times(now, None, None, 0.0));
+        assert_eq!(entry.stored_at(), now);
+        entry.note_loaded();
+        assert!(entry.was_loaded() && entry.stored_at() == entry.written_at);
+        for at in [early, late, Timestamp::EPOCH] {
+            entry.note_stored_at(at);
+            assert_eq!((entry.stored_at(), entry.copied().stored_at(), entry.doubted().stored_at()), (at, at, at));
+        }
+        entry.note_stored_at(entry.written_at);
+        entry.shift(500);
+        assert!(entry.stored_at() == entry.written_at && entry.written_at == now.plus(Duration::from_millis(501)));
+    }
+
+    #[test]
+    fn an_entry_has_its_note_and_its_tags_and_whatever_is_worked_out_of_it() {
+        let (now, policy) = (Timestamp::from_millis(1_000), Policy::fresh_for(Duration::from_secs(60)));
+        let of = |loaded| Entry::new(loaded, now, now, policy.times(now, None, None, 0.0));
+        let value = Value::new("1.5").with_meta("application/json");
+        let tagged = of(Loaded { tags: vec!["metal".to_owned()], ..Loaded::from(value.clone()) });
+        for entry in [tagged.copied(), tagged.superseded(), tagged.expired_at(now, &policy), tagged] {
+            assert_eq!((entry.value(), entry.meta()), (value.clone(), Some("application/json")));
+            assert_eq!(entry.tags(), ["metal"]);
+        }
+        let plain = of(Loaded::from(Value::new("1.5")));
+        assert_eq!((plain.meta(), plain.tags().len(), plain.memoised(|value| value.body.len())), (None, 0, 3));
+        assert_eq!(plain.memoised(|_| 0_usize), 3, "worked out once");
+        assert_eq!(plain.memoised(|_| "another type"), "another type");
+        let known = of(Loaded { memoised: Memoised::new(7_u8), ..Loaded::default() });
+        assert_eq!(known.memoised(|_| 0_u8), 7);
+    }
 
     #[test]
     fn an_entry_that_is_expired_is_still_known_to_have_been_in_the_store() {

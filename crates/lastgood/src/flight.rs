@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::entry::Entry;
 use crate::error::{Error, Reason};
-use crate::memory::Key;
+use crate::memory::{Key, KeyRef};
 use crate::sync::{Mutex, MutexGuard};
 
 mod leader;
@@ -287,11 +287,11 @@ impl Flights {
     }
 
     /// Detaches all flights of some keys.
-    pub(crate) fn invalidate_where(&self, void: &Void, doomed: impl Fn(&Key) -> bool) {
+    pub(crate) fn invalidate_where(&self, void: &Void, doomed: impl Fn(&KeyRef<'_>) -> bool) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let mut keys: Vec<Key> = shard.current.keys().chain(shard.detached.keys()).cloned().collect();
-            keys.retain(&doomed);
+            keys.retain(|key| doomed(&key.borrowed()));
             // A key that has flights of both kinds is there twice, which changes nothing.
             keys.iter().for_each(|key| shard.detach(key, void));
         }

@@ -52,7 +52,7 @@ impl Cache {
     pub fn tagged(&self, tag: &str) -> Vec<(String, String)> {
         let (now, regions) = (self.shared.clock.now(), self.regions());
         let tagged = self.shared.memory.keys_where(|_, entry| {
-            entry.freshness(now) != Freshness::Gone && entry.tags.iter().any(|known| known == tag)
+            entry.freshness(now) != Freshness::Gone && entry.tags().iter().any(|known| known == tag)
         });
         let named =
             |key: Key| Some((regions.get(key.region as usize)?.name().to_owned(), key.name.as_ref().to_owned()));
@@ -75,7 +75,7 @@ impl Region {
         let is_meant = |name: &str| after_name.is_none_or(|after| name > after) && wanted(name);
         let now = self.cache.clock.now();
         let held = self.cache.memory.keys_where(|key, entry| {
-            key.region == self.shared.id && entry.freshness(now) != Freshness::Gone && is_meant(&key.name)
+            key.region == self.shared.id && entry.freshness(now) != Freshness::Gone && is_meant(key.name)
         });
         let mut names: BTreeMap<String, Tiers> = BTreeMap::new();
         for key in held {

@@ -1,19 +1,20 @@
 //! The memory tier: decoded entries, bounded by bytes, expired ones included.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache as QuickCache;
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
-use crate::entry::{COUNTS, Entry, allocated, largest_body};
+use crate::entry::{Entry, allocated, largest_body};
 use crate::sync::point;
 
 /// Which region of the cache; small, so that keys are.
 pub(crate) type RegionId = u32;
 
-/// A key in memory.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// The key of an entry, of its load, of its backoff.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) region: RegionId,
     pub(crate) name: Arc<str>,
@@ -23,13 +24,43 @@ impl Key {
     pub(crate) fn new(region: RegionId, name: &str) -> Self {
         Key { region, name: name.into() }
     }
+
+    pub(crate) fn borrowed(&self) -> KeyRef<'_> {
+        KeyRef { region: self.region, name: &self.name }
+    }
 }
 
-/// A borrowed [`Key`], so that a hit allocates nothing. The fields stand in the same order: they must hash alike.
-#[derive(Hash)]
+/// A borrowed [`Key`], so that a hit allocates nothing.
+#[derive(Clone, Copy)]
 pub(crate) struct KeyRef<'a> {
     pub(crate) region: RegionId,
     pub(crate) name: &'a str,
+}
+
+impl KeyRef<'_> {
+    fn to_key(self) -> Key {
+        Key::new(self.region, self.name)
+    }
+}
+
+/// All forms of a key hash alike.
+#[inline]
+fn hash(region: RegionId, name: &[u8], state: &mut impl Hasher) {
+    state.write_u32(region);
+    state.write(name);
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash(self.region, self.name.as_bytes(), state);
+    }
+}
+
+impl Hash for KeyRef<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash(self.region, self.name.as_bytes(), state);
+    }
 }
 
 impl Equivalent<Key> for KeyRef<'_> {
@@ -38,17 +69,53 @@ impl Equivalent<Key> for KeyRef<'_> {
     }
 }
 
+/// A key as the table has it: the region before the name, and nothing that counts its users.
+#[derive(Clone, PartialEq, Eq)]
+struct Held(Box<[u8]>);
+
+/// Bytes of the region.
+const REGION: usize = size_of::<RegionId>();
+
+impl Held {
+    fn of(key: &KeyRef<'_>) -> Held {
+        Held([&key.region.to_le_bytes()[..], key.name.as_bytes()].concat().into())
+    }
+
+    fn parts(&self) -> (RegionId, &[u8]) {
+        let (region, name) = self.0.split_first_chunk::<REGION>().unwrap_or((&[0; REGION], &[]));
+        (RegionId::from_le_bytes(*region), name)
+    }
+
+    fn borrowed(&self) -> KeyRef<'_> {
+        let (region, name) = self.parts();
+        KeyRef { region, name: str::from_utf8(name).unwrap_or_default() }
+    }
+}
+
+impl Hash for Held {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (region, name) = self.parts();
+        hash(region, name, state);
+    }
+}
+
+impl Equivalent<Held> for KeyRef<'_> {
+    fn equivalent(&self, key: &Held) -> bool {
+        key.parts() == (self.region, self.name.as_bytes())
+    }
+}
+
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Key, Arc<Entry>> for ByBytes {
-    fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
-        entry.weight() + allocated(COUNTS + key.name.len()) + OVERHEAD
+impl Weighter<Held, Arc<Entry>> for ByBytes {
+    fn weight(&self, key: &Held, entry: &Arc<Entry>) -> u64 {
+        entry.weight() + allocated(key.0.len()) + OVERHEAD
     }
 }
 
 /// What the table takes for each entry, its room to grow included, in bytes.
-const OVERHEAD: u64 = 128;
+const OVERHEAD: u64 = 112;
 
 /// The part of a shard that entries in use may take, and so the largest one.
 const HOT_PART: f64 = 0.97;
@@ -59,7 +126,7 @@ const MIN_SHARD_BYTES: u64 = 16 << 20;
 
 /// The memory tier. S3-FIFO, which keeps repeatedly read entries over a single scan.
 pub(crate) struct Memory {
-    entries: QuickCache<Key, Arc<Entry>, ByBytes>,
+    entries: QuickCache<Held, Arc<Entry>, ByBytes>,
     /// What a shard holds.
     shard_bytes: u64,
     changes: AtomicU64,
@@ -92,9 +159,9 @@ impl Memory {
     }
 
     /// Puts an entry in; one too large for a shard is not kept.
-    pub(crate) fn insert(&self, key: Key, entry: Arc<Entry>) {
+    pub(crate) fn insert(&self, key: &KeyRef<'_>, entry: Arc<Entry>) {
         point();
-        self.entries.insert(key, entry);
+        self.entries.insert(Held::of(key), entry);
         self.changed();
     }
 
@@ -106,8 +173,9 @@ impl Memory {
     }
 
     /// Removes some keys and says how many there were. Walks all entries.
-    pub(crate) fn remove_where(&self, doomed: impl Fn(&Key) -> bool) -> u64 {
-        let doomed: Vec<Key> = self.entries.iter().filter(|(key, _)| doomed(key)).map(|(key, _)| key).collect();
+    pub(crate) fn remove_where(&self, doomed: impl Fn(&KeyRef<'_>) -> bool) -> u64 {
+        let doomed: Vec<Held> =
+            self.entries.iter().filter(|(key, _)| doomed(&key.borrowed())).map(|(key, _)| key).collect();
         let removed = doomed.iter().filter(|key| self.entries.remove(*key).is_some()).count() as u64;
         self.changed();
         removed
@@ -124,15 +192,19 @@ impl Memory {
     }
 
     /// The keys of some entries. Walks all of them.
-    pub(crate) fn keys_where(&self, wanted: impl Fn(&Key, &Entry) -> bool) -> Vec<Key> {
-        self.entries.iter().filter(|(key, entry)| wanted(key, entry)).map(|(key, _)| key).collect()
+    pub(crate) fn keys_where(&self, wanted: impl Fn(&KeyRef<'_>, &Entry) -> bool) -> Vec<Key> {
+        let wanted = |(key, entry): (Held, Arc<Entry>)| {
+            let key = key.borrowed();
+            wanted(&key, &entry).then(|| key.to_key())
+        };
+        self.entries.iter().filter_map(wanted).collect()
     }
 
     /// Entries and bytes of each region, by [`RegionId`]. Walks all entries.
     pub(crate) fn usage(&self, regions: usize) -> Vec<(u64, u64)> {
         let mut usage = vec![(0, 0); regions];
         for (key, entry) in self.entries.iter() {
-            if let Some((keys, bytes)) = usage.get_mut(key.region as usize) {
+            if let Some((keys, bytes)) = usage.get_mut(key.parts().0 as usize) {
                 *keys += 1;
                 *bytes += ByBytes.weight(&key, &entry);
             }
@@ -167,30 +239,33 @@ mod tests {
     #[test]
     fn borrowed_and_owned_keys_find_the_same_entry() {
         let memory = Memory::new(1 << 20);
-        memory.insert(Key::new(3, "币安人生USDT"), entry(10));
+        memory.insert(&KeyRef { region: 3, name: "币安人生USDT" }, entry(10));
         assert!(memory.get(&KeyRef { region: 3, name: "币安人生USDT" }).is_some());
         assert!(memory.get(&KeyRef { region: 4, name: "币安人生USDT" }).is_none());
+        let key = Key::new(3, "币安人生USDT");
+        assert!(memory.get(&key.borrowed()).is_some());
+        assert_eq!(memory.keys_where(|key, _| key.region == 3), [key]);
     }
 
     #[test]
     fn memory_stays_within_its_bytes() {
         let memory = Memory::new(64 << 20);
         for number in 0..200 {
-            memory.insert(Key::new(0, &number.to_string()), entry(1 << 20));
+            memory.insert(&KeyRef { region: 0, name: &number.to_string() }, entry(1 << 20));
         }
         assert!(memory.bytes() <= 64 << 20, "{} bytes", memory.bytes());
         let largest = usize::try_from(memory.largest_value()).unwrap();
-        memory.insert(Key::new(0, "largest"), entry(largest));
+        memory.insert(&KeyRef { region: 0, name: "largest" }, entry(largest));
         assert!(memory.get(&KeyRef { region: 0, name: "largest" }).is_some());
-        memory.insert(Key::new(0, "oversize"), entry(80 << 20));
+        memory.insert(&KeyRef { region: 0, name: "oversize" }, entry(80 << 20));
         assert!(memory.get(&KeyRef { region: 0, name: "oversize" }).is_none());
     }
 
     #[test]
     fn a_region_is_removed_alone() {
         let memory = Memory::new(1 << 20);
-        memory.insert(Key::new(0, "a"), entry(10));
-        memory.insert(Key::new(1, "a"), entry(10));
+        memory.insert(&KeyRef { region: 0, name: "a" }, entry(10));
+        memory.insert(&KeyRef { region: 1, name: "a" }, entry(10));
         assert_eq!(memory.remove_where(|key| key.region == 0), 1);
         assert_eq!(memory.usage(2)[1].0, 1);
     }

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::cache::Cache;
 use crate::clock::Timestamp;
-use crate::entry::Entry;
+use crate::entry::{Entry, notable};
 use crate::lease::Claim;
 use crate::memory::Key;
 use crate::region::Region;
@@ -166,7 +166,7 @@ impl Watcher {
             let Some(cache) = self.cache.upgrade() else { break };
             for (place, suspect) in suspects.iter().enumerate() {
                 let stored = checksums.as_ref().and_then(|checksums| checksums[place]);
-                if stored.is_some() && suspect.entry.checksum() == stored {
+                if stored.is_some() && suspect.entry.checksum() == stored.map(notable) {
                     settled.insert(suspect.stored_under.clone());
                 } else if stored == Some(Claim::CHECKSUM) {
                     // A load that is under way will be reported, too, when it has brought something.
@@ -224,7 +224,7 @@ impl Region {
         let key = Key::new(self.shared.id, name);
         self.cache.flights.alone(&key, || {
             if self.held(name).is_some_and(|held| Arc::ptr_eq(&held, entry)) {
-                self.cache.memory.insert(key.clone(), Arc::new(by(entry)));
+                self.cache.memory.insert(&key.borrowed(), Arc::new(by(entry)));
             }
         });
     }

@@ -76,16 +76,17 @@ impl Region {
     /// Judges what memory holds. The one place where freshness, backoffs and last good meet.
     pub(crate) fn judge(&self, name: &str) -> Judgement {
         let at = self.cache.clock.now();
-        let held = self.held(name).map(|entry| (self.freshness(&entry, at), entry));
-        if let Some((Freshness::Fresh, entry)) = held {
-            return Judgement::Serve(self.answer(entry, Outcome::Hit(Tier::Memory), at));
+        let held = self.held(name).map(|entry| self.answer(entry, Outcome::Hit(Tier::Memory), at));
+        let held = held.map(|answer| (answer.freshness(), answer));
+        if let Some((Freshness::Fresh, answer)) = held {
+            return Judgement::Serve(answer);
         }
         match (held, self.backoff(name, at)) {
-            (Some((Freshness::Stale, entry)), None) => Judgement::Refresh(self.answer(entry, Outcome::Stale, at)),
-            (Some((Freshness::Stale | Freshness::Kept, entry)), Some(backoff))
+            (Some((Freshness::Stale, answer)), None) => Judgement::Refresh(answer.given_as(Outcome::Stale)),
+            (Some((Freshness::Stale | Freshness::Kept, answer)), Some(backoff))
                 if backoff.error.reason != Reason::NotFound =>
             {
-                Judgement::Serve(self.answer(entry, Outcome::LastGood(backoff.error.reason), at))
+                Judgement::Serve(answer.given_as(Outcome::LastGood(backoff.error.reason)))
             }
             (_, Some(backoff)) => Judgement::Refuse(backoff.as_remembered(at)),
             (_, None) => Judgement::Load,
@@ -240,7 +241,7 @@ impl Region {
                 let mut entry = self.entry(&key.name, own, started, at);
                 // Others wait for what a lease was taken for, so that it is written even where less would do.
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
-                    entry.stored_at = entry.written_at;
+                    entry.note_stored_at(entry.written_at);
                 }
                 entry.note_loaded();
                 let mut entry = Arc::new(entry);

@@ -83,7 +83,7 @@ impl Region {
             if let Some(entry) = stored.entry.map(Arc::new) {
                 leader.write(|| {
                     if !self.held(&key.name).is_some_and(|held| self.is_at_least_as_good(&held, &entry)) {
-                        self.cache.memory.insert(key.clone(), Arc::clone(&entry));
+                        self.cache.memory.insert(&key.borrowed(), Arc::clone(&entry));
                     }
                 });
             }

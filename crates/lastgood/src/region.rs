@@ -134,7 +134,7 @@ impl Region {
             let held = self.held(name);
             if let Some(entry) = &held {
                 let expired = Arc::new(entry.expired_at(at, policy));
-                self.cache.memory.insert(Key::new(self.shared.id, name), expired);
+                self.cache.memory.insert(&self.key(name), expired);
             }
             let expiry = Expiry { at, schema: self.shared.schema, policy: Arc::clone(policy) };
             self.write_behind(name, Change::Expire(expiry));
@@ -156,7 +156,7 @@ impl Region {
                 match mode {
                     Mode::Expire => {
                         let expired = Arc::new(held.expired_at(at, policy));
-                        self.cache.memory.insert(Key::new(self.shared.id, name), expired);
+                        self.cache.memory.insert(&self.key(name), expired);
                     }
                     Mode::Remove => _ = self.cache.memory.remove(&self.key(name)),
                 }
@@ -223,13 +223,13 @@ impl Region {
         if !prefix.ends_with(':') {
             return 0;
         }
-        let doomed = |key: &Key| key.region == self.shared.id && key.name.starts_with(prefix);
+        let doomed = |key: &KeyRef<'_>| key.region == self.shared.id && key.name.starts_with(prefix);
         let behind = self.cache.store.as_ref().map(|tier| (&tier.behind, self.store_key(prefix)));
         // Before the flights are detached: a later one must not find the entry that is to be removed in the store.
         behind.iter().for_each(|(behind, prefix)| behind.announce_clear(prefix));
         self.cache.flights.invalidate_where(&Void::Removed(self.cache.clock.now()), doomed);
         let removed = self.cache.memory.remove_where(doomed);
-        self.cache.backoffs.retain(|key, _| !doomed(key));
+        self.cache.backoffs.retain(|key, _| !doomed(&key.borrowed()));
         behind.iter().for_each(|(behind, prefix)| behind.clear(prefix, true));
         removed
     }
@@ -280,12 +280,12 @@ impl Region {
             Persist::Always => now,
             Persist::Never => Timestamp::EPOCH,
             Persist::Every(pause) => {
-                let earlier = self.held(name).map(|held| held.stored_at);
+                let earlier = self.held(name).map(|held| held.stored_at());
                 earlier.filter(|earlier| now.since(*earlier) < pause).unwrap_or(now)
             }
         };
         let mut entry = Entry::new(loaded, started, now, times);
-        entry.stored_at = stored_at;
+        entry.note_stored_at(stored_at);
         entry
     }
 
@@ -294,10 +294,10 @@ impl Region {
     pub(crate) fn keep(&self, name: &str, entry: Arc<Entry>, right: &Right) {
         match right {
             Right::Unfenced => {
-                if let Some(tier) = self.cache.store.as_ref().filter(|_| entry.stored_at == entry.written_at) {
+                if let Some(tier) = self.cache.store.as_ref().filter(|_| entry.stored_at() == entry.written_at) {
                     tier.behind.dropped.fetch_add(1, Ordering::Relaxed);
                 }
-                self.cache.memory.insert(Key::new(self.shared.id, name), entry);
+                self.cache.memory.insert(&self.key(name), entry);
             }
             Right::Alone | Right::Leased(_) => self.keep_with(name, entry, false, None, right.lease()),
         }
@@ -312,11 +312,11 @@ impl Region {
         room: Option<&Room>,
         lease: Option<&Arc<Lease>>,
     ) {
-        self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
-        if !tags::are_storable(&entry.tags) {
+        self.cache.memory.insert(&self.key(name), Arc::clone(&entry));
+        if !tags::are_storable(entry.tags()) {
             return self.write_behind(name, Change::Remove(Removal::at(self.cache.clock.now(), true)));
         }
-        if entry.stored_at != entry.written_at && !replaces {
+        if entry.stored_at() != entry.written_at && !replaces {
             return;
         }
         let form = Form { schema: self.shared.schema, compress_over: self.shared.policy.compress_over };

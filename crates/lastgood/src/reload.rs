@@ -120,7 +120,7 @@ impl Region {
             Lease::LookAgain => Right::Unfenced,
         };
         if let Some(entry) = stored.entry.filter(|_| holds_nothing) {
-            leader.write(|| self.cache.memory.insert(key.clone(), Arc::new(entry)));
+            leader.write(|| self.cache.memory.insert(&key.borrowed(), Arc::new(entry)));
         }
         let started = self.cache.clock.now();
         if let Some(backoff) = self.backoff(&key.name, started) {

@@ -62,7 +62,7 @@ impl Parts {
         self.loads.fetch_add(1, Ordering::SeqCst);
         let loaded = entry(self.source.load(Ordering::SeqCst), 8);
         point();
-        leader.write(|| self.memory.insert(key(), Arc::clone(&loaded)));
+        leader.write(|| self.memory.insert(&key().borrowed(), Arc::clone(&loaded)));
         leader.complete(Ok((loaded, Origin::Source)));
     }
 
@@ -176,11 +176,11 @@ fn memory_stays_within_its_bytes_on_any_schedule_of_puts_removals_and_clears() {
                 thread::spawn(move || {
                     for step in 0..8 {
                         let name = format!("{}", (number + step) % 5);
-                        memory.insert(Key::new(0, &name), entry(step, 700));
+                        memory.insert(&KeyRef { region: 0, name: &name }, entry(step, 700));
                         assert!(memory.bytes() <= ROOM, "{} bytes", memory.bytes());
                         match step % 4 {
                             0 => drop(memory.remove(&KeyRef { region: 0, name: &name })),
-                            1 => drop(memory.remove_where(|key| &*key.name < "2")),
+                            1 => drop(memory.remove_where(|key| key.name < "2")),
                             _ => drop(memory.get(&KeyRef { region: 0, name: &name })),
                         }
                     }

@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::invalidation::Mode;
-use crate::memory::Key;
+use crate::memory::{Key, KeyRef};
 use crate::publisher::{Kind, Record};
 use crate::region::Region;
 use crate::shared::Shared;
@@ -217,10 +217,10 @@ impl Cache {
         let Some(matches) = self.shared.matches(selector) else { return self.doubt_everything() };
         for region in self.regions() {
             let is_meant = |name: &str| matches(region.name(), name);
-            let doomed = |key: &Key| key.region == region.shared.id && is_meant(&key.name);
+            let doomed = |key: &KeyRef<'_>| key.region == region.shared.id && is_meant(key.name);
             self.shared.changed_elsewhere(|key| key.strip_prefix(&region.shared.prefix).is_some_and(is_meant));
             self.shared.flights.invalidate_where(&self.shared.void(mode, removed), doomed);
-            self.shared.backoffs.retain(|key, _| !doomed(key));
+            self.shared.backoffs.retain(|key, _| !doomed(&key.borrowed()));
             for key in self.shared.memory.keys_where(|key, _| doomed(key)) {
                 region.change_in_memory(&key, mode, removed);
             }
@@ -250,7 +250,7 @@ impl Cache {
         };
         // What tags a load under way will bring is not known yet.
         self.shared.flights.invalidate_where(&void, |_| true);
-        let tagged = self.shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
+        let tagged = self.shared.memory.keys_where(|_, entry| entry.tags().iter().any(|known| known == tag));
         let regions = self.regions();
         for key in tagged {
             if let Some(region) = regions.get(key.region as usize) {
@@ -295,14 +295,14 @@ impl Region {
 
     /// Another process removed all that begins with `prefix`.
     fn apply_prefix(&self, prefix: &str, schema: u32, removed: Removed) {
-        let doomed = |key: &Key| key.region == self.shared.id && key.name.starts_with(prefix);
+        let doomed = |key: &KeyRef<'_>| key.region == self.shared.id && key.name.starts_with(prefix);
         let key = self.store_key(prefix);
         self.cache.changed_elsewhere(|changed| changed.starts_with(&key));
         self.cache.flights.invalidate_where(&self.cache.void(Mode::Remove, removed), doomed);
         for key in self.cache.memory.keys_where(|key, _| doomed(key)) {
             self.change_in_memory(&key, Mode::Remove, removed);
         }
-        self.cache.backoffs.retain(|key, _| !doomed(key));
+        self.cache.backoffs.retain(|key, _| !doomed(&key.borrowed()));
         if let Some(tier) = &self.cache.store {
             match schema == self.shared.schema {
                 true => tier.behind.take_back_where(&self.store_key(prefix), removed, |_| true),
@@ -324,7 +324,7 @@ impl Region {
                     self.note_given(key, &held, removed.asked_at.is_some());
                     self.cache.memory.remove(&self.key(&key.name));
                 }
-                (Mode::Expire, Some(held)) => self.cache.memory.insert(key.clone(), Arc::new(held.superseded())),
+                (Mode::Expire, Some(held)) => self.cache.memory.insert(&key.borrowed(), Arc::new(held.superseded())),
                 (Mode::Expire, None) => {}
             }
         });

@@ -169,7 +169,7 @@ impl Tags {
         now: Timestamp,
         policy: &Policy,
     ) -> bool {
-        let mut tags: Vec<&str> = stored.iter().flatten().flat_map(|entry| &entry.tags).map(String::as_str).collect();
+        let mut tags: Vec<&str> = stored.iter().flatten().flat_map(|entry| entry.tags()).map(String::as_str).collect();
         if tags.is_empty() {
             return true;
         }
@@ -177,9 +177,9 @@ impl Tags {
         tags.dedup();
         let marks = self.read(store, tags, deadline).await;
         for place in stored {
-            let Some(entry) = place.take_if(|entry| !entry.tags.is_empty()) else { continue };
+            let Some(entry) = place.take_if(|entry| !entry.tags().is_empty()) else { continue };
             *place = marks.as_ref().and_then(|marks| {
-                let of_entry = entry.tags.iter().filter_map(|tag| marks.get(tag));
+                let of_entry = entry.tags().iter().filter_map(|tag| marks.get(tag));
                 of_entry.fold(Marks::default(), |all, one| all.and(*one)).leave(entry, now, policy)
             });
         }

@@ -177,7 +177,14 @@ impl Verification {
     }
 
     /// How far an entry may be believed at `at`.
+    #[inline]
     pub(crate) fn standing(&self, entry: &Entry, at: Timestamp) -> Standing {
+        let is_verified = entry.taken_at.as_millis() > self.unverified_until.load(Ordering::Relaxed)
+            && at.as_millis() <= self.verified_until.load(Ordering::Relaxed);
+        if is_verified { Standing::Verified } else { self.standing_unverified(entry, at) }
+    }
+
+    fn standing_unverified(&self, entry: &Entry, at: Timestamp) -> Standing {
         let taken_at = entry.taken_at;
         if taken_at.as_millis() <= self.unverified_until.load(Ordering::Relaxed) {
             // What happened to the key may be a removal that the log is still to tell of.

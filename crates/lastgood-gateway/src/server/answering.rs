@@ -35,19 +35,21 @@ pub(super) fn answer(
         }
         Err(known) => {
             let (routes, activity) = (routes.clone(), Arc::clone(activity));
+            let has_body = !request.body().is_end_stream();
             Answering::ToCome(Box::pin(async move {
                 activity.is_busy();
-                Ok(finish(activity, routes.answer(peer, request, known).await?))
+                Ok(finish(activity, has_body, routes.answer(peer, request, known).await?))
             }))
         }
     }
 }
 
 /// The connection is of use until now; and, where the answer is streamed, until that has ended.
-fn finish(activity: Arc<Activity>, mut response: Reply) -> Reply {
+fn finish(activity: Arc<Activity>, has_body: bool, mut response: Reply) -> Reply {
     match response.extensions_mut().remove::<Streamed>() {
-        Some(streamed) => streamed.keep_busy(activity),
+        Some(streamed) => streamed.keep_busy(activity, has_body),
         None if response.body().size_hint().exact().is_none() => activity.is_idle_though_endless(),
+        None if has_body => activity.is_idle_after_body(),
         None => activity.is_idle(),
     }
     response

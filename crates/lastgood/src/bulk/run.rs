@@ -7,7 +7,7 @@ use super::{Invalidated, PAGE};
 use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::invalidation::Mode;
-use crate::memory::Key;
+use crate::memory::KeyRef;
 use crate::region::Region;
 use crate::store::{GuardedStore, Store, StoreError};
 
@@ -65,10 +65,10 @@ impl<'a> Bulk<'a> {
 
     async fn invalidate_memory(&mut self, at: usize) {
         let (region, matches) = (self.regions[at].clone(), self.matches);
-        let is_meant = |key: &Key| key.region == region.shared.id && matches(region.name(), &key.name);
+        let is_meant = |key: &KeyRef<'_>| key.region == region.shared.id && matches(region.name(), key.name);
         if let Some(mode) = self.mode {
             region.cache.flights.invalidate_where(&Void::of(mode, self.asked_at), is_meant);
-            region.cache.backoffs.retain(|key, _| !is_meant(key));
+            region.cache.backoffs.retain(|key, _| !is_meant(&key.borrowed()));
         }
         let names = region.cache.memory.keys_where(|key, _| is_meant(key)).into_iter().map(|key| key.name);
         let mut names: Vec<Arc<str>> = names.collect();

@@ -30,10 +30,10 @@ fn judge(bytes: &Bytes) {
     assert_eq!(said.started_at, entry.fetch_started_at, "the stamp is the entry's");
     let ended = ended.expect("the times of an entry can be changed");
     let ended = decode(&ended.bytes, KEY, SCHEMA).expect("and it is an entry still");
-    assert_eq!(ended.value.body, entry.value.body, "its body is the same");
+    assert_eq!(ended.body, entry.body, "its body is the same");
     let Some(again) = encode(&entry, KEY, SCHEMA, 0, 0) else { return };
     let again = decode(&again, KEY, SCHEMA).expect("written bytes are readable");
-    assert!(again.value == entry.value && again.tags == entry.tags, "to the letter");
+    assert!(again.value() == entry.value() && again.tags() == entry.tags(), "to the letter");
 }
 
 /// A text of rows comes back from its packing as it was; a packing that is none is nothing.

@@ -85,7 +85,7 @@ fn checksum(version: u8, key: &str, covered: &[u8]) -> u32 {
 
 /// The entry as bytes, to be stored under `key` with the times of a clock that is `ahead` ms. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
 pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize, ahead: i64) -> Option<Bytes> {
-    let body = &entry.value.body;
+    let body = &entry.body;
     let packed = if body.len() > compress_over { pack(body, codec::ZSTD) } else { None };
     let (method, payload): (u8, &[u8]) = packed.as_ref().map_or((UNPACKED, body), |(method, packed)| (*method, packed));
 
@@ -104,12 +104,12 @@ pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize
     ] {
         out.put_u64_le(time.shifted(ahead).as_millis());
     }
-    match &entry.value.meta {
+    match entry.meta() {
         None => out.put_u16_le(NO_META),
         Some(meta) => put_text(&mut out, meta)?,
     }
-    out.put_u16_le(u16::try_from(entry.tags.len()).ok()?);
-    for tag in &entry.tags {
+    out.put_u16_le(u16::try_from(entry.tags().len()).ok()?);
+    for tag in entry.tags() {
         put_text(&mut out, tag)?;
     }
     out.put_u32_le(u32::try_from(body.len()).ok()?);
@@ -343,8 +343,8 @@ mod tests {
     }
 
     fn same(left: &Entry, right: &Entry) -> bool {
-        left.value == right.value
-            && left.tags == right.tags
+        left.value() == right.value()
+            && left.tags() == right.tags()
             && left.times == right.times
             && left.fetch_started_at == right.fetch_started_at
             && left.written_at == right.written_at
@@ -386,7 +386,7 @@ mod tests {
     fn a_large_body_is_packed() {
         let bytes = encode(&entry(&[b'0'; 100_000], None, vec![]), KEY, 1, 1024).expect("it can be written");
         assert!(bytes.len() < 1_000);
-        assert_eq!(decode(&bytes, KEY, 1).expect("it was just written").value.body.len(), 100_000);
+        assert_eq!(decode(&bytes, KEY, 1).expect("it was just written").body.len(), 100_000);
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Voids {
     /// Whether what the load brought is removed.
     pub(crate) fn remove(&self, entry: &Entry) -> bool {
         let is_before = |at: Timestamp| entry.fetch_started_at <= at;
-        let has = |tag: &str| entry.tags.iter().any(|known| **known == *tag);
+        let has = |tag: &str| entry.tags().iter().any(|known| **known == *tag);
         self.removed_at.is_some_and(is_before)
             || self.tags_removed_at.iter().any(|(tag, at)| has(tag) && is_before(*at))
     }

@@ -159,7 +159,7 @@ impl Region {
                 None => {}
             }
             if !outdated {
-                self.cache.memory.insert(key.clone(), Arc::clone(&entry));
+                self.cache.memory.insert(&key.borrowed(), Arc::clone(&entry));
             }
         });
         if !is_current {

@@ -22,12 +22,12 @@ pub struct Answer {
 impl Answer {
     /// The source's bytes, untouched. Cloning them copies nothing.
     pub fn body(&self) -> &Bytes {
-        &self.entry.value.body
+        &self.entry.body
     }
 
     /// The loader's note that is remembered with the bytes.
     pub fn meta(&self) -> Option<&str> {
-        self.entry.value.meta.as_deref()
+        self.entry.meta()
     }
 
     /// How the answer came about.
@@ -64,7 +64,7 @@ impl Answer {
 
     /// The tags it was loaded with.
     pub fn tags(&self) -> &[String] {
-        &self.entry.tags
+        self.entry.tags()
     }
 
     /// How long ago its freshness ended; zero while it lasts.

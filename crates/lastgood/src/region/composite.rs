@@ -237,7 +237,7 @@ impl Region {
                     // What memory holds was written since, or is as good.
                     Some(_) => continue,
                 };
-                self.cache.memory.insert(Key::new(self.shared.id, name), Arc::new(entry));
+                self.cache.memory.insert(&self.key(name), Arc::new(entry));
             }
         });
         own

@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep};
 use super::{Answer, Region};
 use crate::entry::{Entry, Loaded};
 use crate::flight::{Void, after};
-use crate::memory::Key;
 use crate::outcome::{Outcome, Tier};
 use crate::publisher::Kind;
 use crate::shared::Tier as StoreTier;
@@ -67,7 +66,7 @@ impl Region {
         }
         let now = self.cache.clock.now();
         let entry = Arc::new(self.entry(name, loaded, now, now));
-        if !tags::are_storable(&entry.tags) {
+        if !tags::are_storable(entry.tags()) {
             return Err(StoreError::Refused(
                 "it has more tags, or longer ones, than an entry may have there".to_owned(),
             ));
@@ -220,7 +219,7 @@ impl Region {
         let asked_at = Some(self.cache.clock.now());
         self.invalidate(name, &Void::Removed(self.cache.clock.now()), || match (turn.end(), to) {
             (Meanwhile::ChangedHere, _) => {}
-            (Meanwhile::Nothing, Some(entry)) => self.cache.memory.insert(Key::new(self.shared.id, name), entry),
+            (Meanwhile::Nothing, Some(entry)) => self.cache.memory.insert(&self.key(name), entry),
             // Which came last, the store knows.
             (Meanwhile::ChangedElsewhere, _) | (Meanwhile::Nothing, None) => {
                 self.cache.memory.remove(&self.key(name));
@@ -240,7 +239,7 @@ impl Region {
                 (there.entry.fetch_started_at, there.entry.written_at) == (held.fetch_started_at, held.written_at)
             });
             // A body too large for the store is in memory alone.
-            !is_same && held.value.body.len() as u64 <= largest
+            !is_same && held.body.len() as u64 <= largest
         });
         Conditional::Unmet(there)
     }
@@ -260,7 +259,7 @@ impl Region {
             if turn.end() != Meanwhile::ChangedHere
                 && let Some(held) = held
             {
-                self.cache.memory.insert(Key::new(self.shared.id, name), Arc::new(held.superseded()));
+                self.cache.memory.insert(&self.key(name), Arc::new(held.superseded()));
             }
         });
     }

@@ -144,10 +144,10 @@ impl Region {
             Some(held) if self.is_at_least_as_good(&held, stored) => {
                 // It was in doubt only because the store was given something older.
                 if held.is_doubted() {
-                    self.cache.memory.insert(key.clone(), Arc::new(held.believed(stored.taken_at)));
+                    self.cache.memory.insert(&key.borrowed(), Arc::new(held.believed(stored.taken_at)));
                 }
             }
-            _ => self.cache.memory.insert(key.clone(), Arc::clone(stored)),
+            _ => self.cache.memory.insert(&key.borrowed(), Arc::clone(stored)),
         });
     }
 

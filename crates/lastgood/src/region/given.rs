@@ -32,10 +32,10 @@ impl Region {
             if !voids.remove(entry) {
                 let expired = entry.expired_at(now, policy);
                 let kept = if voids.is_superseded { expired.superseded() } else { expired };
-                self.cache.memory.insert(key.clone(), Arc::new(kept));
+                self.cache.memory.insert(&key.borrowed(), Arc::new(kept));
             } else if let Some(held) = held.filter(|held| held.was_loaded() && held.freshness(now) == Freshness::Fresh)
             {
-                self.cache.memory.insert(key.clone(), Arc::new(held.expired_at(now, policy)));
+                self.cache.memory.insert(&key.borrowed(), Arc::new(held.expired_at(now, policy)));
             }
         });
     }

@@ -301,7 +301,7 @@ impl WriteBehind {
 
     /// The entry as bytes; `None` where it has no form that the store takes.
     pub(super) async fn encoded(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Option<Bytes> {
-        let length = entry.value.body.len();
+        let length = entry.body.len();
         let is_slow = length > form.compress_over && !entry.packs_quickly();
         let stored_under = key.to_owned();
         let encode = move || {

@@ -169,7 +169,7 @@ impl Held {
 impl Change {
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Change::Put(fill) | Change::Mark(fill) => fill.entry.value.body.len() as u64,
+            Change::Put(fill) | Change::Mark(fill) => fill.entry.body.len() as u64,
             Change::PutHeld(..) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => 0,
         }
     }
@@ -177,7 +177,7 @@ impl Change {
     /// Of the body that a row of it has.
     pub(super) fn body_bytes(&self) -> u64 {
         match self {
-            Change::PutHeld(held) => held.entry.upgrade().map_or(0, |entry| entry.value.body.len() as u64),
+            Change::PutHeld(held) => held.entry.upgrade().map_or(0, |entry| entry.body.len() as u64),
             change => change.bytes(),
         }
     }
@@ -257,7 +257,7 @@ impl Change {
 
     /// Whether it puts something that has this tag.
     pub(super) fn has_tag(&self, tag: &str) -> bool {
-        let has = |entry: &Entry| entry.tags.iter().any(|known| known == tag);
+        let has = |entry: &Entry| entry.tags().iter().any(|known| known == tag);
         match self {
             Change::Put(fill) => has(&fill.entry),
             Change::PutHeld(held) => held.entry.upgrade().is_some_and(|entry| has(&entry)),
