@@ -8,12 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use lastgood_settings::Limits;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -25,13 +23,17 @@ pub(crate) mod certificate;
 mod connections;
 mod lingering;
 pub(crate) mod listening;
+mod plain;
+mod resting;
 mod watched;
 
-use self::answering::answer;
+use self::answering::{answer, answer_at_once};
 use self::certificate::Certificate;
 use self::connections::{Connections, Place};
 use self::lingering::Lingering;
 use self::listening::{Incoming, Listening};
+use self::plain::Plain;
+use self::resting::converse;
 use self::watched::Watched;
 
 /// How long requests under way may take when the gateway stops.
@@ -54,11 +56,12 @@ pub(crate) async fn serve(
     // Ends with this function.
     let mut watching = JoinSet::new();
     watching.spawn(Arc::clone(&connections).close_slow(limits.request_timeout, limits.header_timeout));
-    let graceful = GracefulShutdown::new();
+    let (ending, _) = watch::channel(());
     let mut http = http1::Builder::new();
     http.max_buf_size(HEAD_BYTES)
         // Not `pipeline_flush`: that would copy each body into the buffer of its head.
         .writev(true);
+    let http = Arc::new(http);
     let mut failures = Failures::default();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -79,7 +82,8 @@ pub(crate) async fn serve(
             () = &mut shutdown => break,
         };
         let (number, activity) = (place.number(), Arc::clone(&place.activity));
-        let client = Client { routes: routes.clone(), http: http.clone(), peer, place, ending: graceful.watcher() };
+        let client =
+            Client { routes: routes.clone(), http: Arc::clone(&http), peer, place, ending: ending.subscribe() };
         let task = match incoming {
             Incoming::Plain(stream) => tokio::spawn(client.serve(stream)),
             Incoming::Unix(stream) => tokio::spawn(client.serve(stream)),
@@ -88,7 +92,9 @@ pub(crate) async fn serve(
         connections.register(number, activity, task.abort_handle());
     }
     drop(listening);
-    if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
+    // Each connection ends at its next pause, and has an end of this channel until then.
+    let _ = ending.send(());
+    if tokio::time::timeout(DRAIN_WITHIN, ending.closed()).await.is_err() {
         tracing::warn!(seconds = DRAIN_WITHIN.as_secs(), "some requests did not end in time and were cut off");
     }
     Ok(())
@@ -97,10 +103,10 @@ pub(crate) async fn serve(
 /// A client's connection, before it is served.
 struct Client {
     routes: Routes,
-    http: http1::Builder,
+    http: Arc<http1::Builder>,
     peer: SocketAddr,
     place: Place,
-    ending: Watcher,
+    ending: watch::Receiver<()>,
 }
 
 impl Client {
@@ -121,9 +127,9 @@ impl Client {
     async fn answer_on<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
         let Client { routes, http, peer, place, ending } = self;
         let activity = Arc::clone(&place.activity);
-        let service = service_fn(move |request| answer(&routes, &activity, peer, request));
-        let connection = http.serve_connection(TokioIo::new(Lingering::new(stream)), service);
-        if let Err(why) = ending.watch(connection).await {
+        let at_once = |request: &Plain| answer_at_once(&routes, &activity, peer, request).ok();
+        let answer = |request| answer(&routes, &activity, peer, request);
+        if let Err(why) = converse(Lingering::new(stream), &http, at_once, answer, &activity, ending).await {
             tracing::debug!(%why, "a connection ended badly");
         }
         drop(place);

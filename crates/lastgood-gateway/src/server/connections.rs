@@ -77,7 +77,7 @@ impl Connections {
     }
 
     /// Ends connections whose client has taken nothing for `stuck`, or has not sent the head of a request for `head`, until it
-    /// is dropped. One task for all of them: hyper's own limit costs a timer for each request.
+    /// is dropped, and has those that are quiet rest. One task for all of them: hyper's own limit costs a timer for each request.
     pub(super) async fn close_slow(self: Arc<Self>, stuck: Duration, head: Duration) {
         let pause = (stuck.min(head) / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
         loop {
@@ -86,6 +86,7 @@ impl Connections {
                 if activity.stuck_for() >= stuck || activity.awaits_for() >= head {
                     task.abort();
                 }
+                activity.rest_if_quiet();
             }
         }
     }
