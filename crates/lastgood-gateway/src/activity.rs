@@ -17,7 +17,7 @@ pub(crate) const QUIET_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Activity {
     began: Instant,
     /// Since when it is idle: microseconds since `began`, with [`ANSWERED`] after an answer, [`ENDLESS`] during one that is
-    /// sent as long as the client likes, and [`WITH_BODY`]; [`BUSY`] while a request is under way.
+    /// sent as long as the client likes, [`WITH_BODY`] and [`WHOLE`]; [`BUSY`] while a request is under way.
     idle_since: AtomicU64,
     /// Since when the client takes none of the bytes to be written; zero while it does.
     stuck_since: AtomicU64,
@@ -34,8 +34,10 @@ const ANSWERED: u64 = 1 << 62;
 const ENDLESS: u64 = 1 << 61;
 /// The answered request had a body, the end of which may not have come yet.
 const WITH_BODY: u64 = 1 << 60;
+/// All of the answer was handed to the connection at once: nothing of it is to come.
+const WHOLE: u64 = 1 << 59;
 /// The bits of the time.
-const TIME: u64 = WITH_BODY - 1;
+const TIME: u64 = WHOLE - 1;
 /// A client that was answered counts as idle from so much later on than one that has asked nothing yet: those who ask keep
 /// their connections in a flood of those who do not.
 const CREDIT: Duration = Duration::from_secs(10);
@@ -65,6 +67,11 @@ impl Activity {
         self.idle_since.store(self.now() | ANSWERED, Ordering::Relaxed);
     }
 
+    /// A request without a body has all of its answer.
+    pub(crate) fn is_idle_after_whole(&self) {
+        self.idle_since.store(self.now() | ANSWERED | WHOLE, Ordering::Relaxed);
+    }
+
     /// A request that had a body has its answer: there may be more to read of the body.
     pub(crate) fn is_idle_after_body(&self) {
         self.idle_since.store(self.now() | ANSWERED | WITH_BODY, Ordering::Relaxed);
@@ -92,7 +99,7 @@ impl Activity {
         self.stuck_since.store(0, Ordering::Relaxed);
         let idle_since = self.idle_since.load(Ordering::Relaxed);
         if idle_since != BUSY && idle_since & ENDLESS == 0 {
-            self.idle_since.store(self.now() | ANSWERED | idle_since & WITH_BODY, Ordering::Relaxed);
+            self.idle_since.store(self.now() | ANSWERED | idle_since & (WITH_BODY | WHOLE), Ordering::Relaxed);
         }
     }
 
@@ -127,7 +134,7 @@ impl Activity {
     /// Whether it was answered, to the end, and has asked nothing since for [`QUIET_AFTER`].
     fn is_quiet(&self) -> bool {
         let idle_since = self.idle_since.load(Ordering::Relaxed);
-        let is_answered = idle_since != BUSY && idle_since & !TIME == ANSWERED;
+        let is_answered = idle_since != BUSY && idle_since & !(TIME | WHOLE) == ANSWERED;
         is_answered
             && self.stuck_since.load(Ordering::Relaxed) == 0
             && self.now().saturating_sub(idle_since & TIME) >= QUIET_AFTER.as_micros() as u64
@@ -143,8 +150,13 @@ impl Activity {
         }
     }
 
-    /// Whether the connection, which has nothing to do, is asked to rest, and is still quiet. `waker` is its task's.
+    /// Whether the connection, which has nothing to do, has given an answer as a whole since it was [awake](Self::is_awake), or is
+    /// asked to rest and is still quiet. `waker` is its task's.
     pub(crate) fn may_rest(&self, waker: &Waker) -> bool {
+        let idle_since = self.idle_since.load(Ordering::Relaxed);
+        if idle_since != BUSY && idle_since & WHOLE != 0 && self.stuck_since.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
         if self.waker.get().is_none() {
             _ = self.waker.set(waker.clone());
         }
@@ -159,6 +171,7 @@ impl Activity {
     /// It rests no more.
     pub(crate) fn is_awake(&self) {
         self.rests.store(false, Ordering::Relaxed);
+        self.idle_since.fetch_and(!WHOLE, Ordering::Relaxed);
     }
 
     #[cfg(test)]

@@ -23,14 +23,16 @@ pub(crate) mod certificate;
 mod connections;
 mod lingering;
 pub(crate) mod listening;
+mod plain;
 mod resting;
 mod watched;
 
-use self::answering::answer;
+use self::answering::{answer, answer_at_once};
 use self::certificate::Certificate;
 use self::connections::{Connections, Place};
 use self::lingering::Lingering;
 use self::listening::{Incoming, Listening};
+use self::plain::Plain;
 use self::resting::converse;
 use self::watched::Watched;
 
@@ -125,8 +127,9 @@ impl Client {
     async fn answer_on<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
         let Client { routes, http, peer, place, ending } = self;
         let activity = Arc::clone(&place.activity);
+        let at_once = |request: &Plain| answer_at_once(&routes, &activity, peer, request).ok();
         let answer = |request| answer(&routes, &activity, peer, request);
-        if let Err(why) = converse(Lingering::new(stream), &http, answer, &activity, ending).await {
+        if let Err(why) = converse(Lingering::new(stream), &http, at_once, answer, &activity, ending).await {
             tracing::debug!(%why, "a connection ended badly");
         }
         drop(place);

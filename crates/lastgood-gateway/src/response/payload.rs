@@ -24,6 +24,13 @@ pub(crate) enum Payload {
     Other(Body),
 }
 
+impl Payload {
+    /// Whether all of it is there.
+    pub(crate) fn is_whole(&self) -> bool {
+        !matches!(self, Payload::Other(_))
+    }
+}
+
 impl From<Body> for Payload {
     fn from(body: Body) -> Payload {
         Payload::Other(body)

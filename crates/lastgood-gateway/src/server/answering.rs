@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Request;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Incoming};
 
 use crate::activity::{Activity, Streamed};
+use crate::exchange::ready::Target;
 use crate::response::payload::Reply;
 use crate::router::Routes;
 
@@ -21,6 +22,18 @@ pub(super) enum Answering {
     ToCome(Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>),
 }
 
+/// The answer of the fast path, after which the connection is of no use until it asks again.
+pub(super) fn answer_at_once<B: Body>(
+    routes: &Routes,
+    activity: &Activity,
+    peer: SocketAddr,
+    request: &Request<B>,
+) -> Result<Reply, Option<Arc<Target>>> {
+    let reply = routes.answer_at_once(peer, request)?;
+    activity.is_idle_after_whole();
+    Ok(reply)
+}
+
 /// Answers a request: at once, and without the room that others need, where the fast path can.
 pub(super) fn answer(
     routes: &Routes,
@@ -28,11 +41,8 @@ pub(super) fn answer(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Answering {
-    match routes.answer_at_once(peer, &request) {
-        Ok(reply) => {
-            activity.is_idle();
-            Answering::There(Some(reply))
-        }
+    match answer_at_once(routes, activity, peer, &request) {
+        Ok(reply) => Answering::There(Some(reply)),
         Err(known) => {
             let (routes, activity) = (routes.clone(), Arc::clone(activity));
             let has_body = !request.body().is_end_stream();
@@ -50,6 +60,7 @@ fn finish(activity: Arc<Activity>, has_body: bool, mut response: Reply) -> Reply
         Some(streamed) => streamed.keep_busy(activity, has_body),
         None if response.body().size_hint().exact().is_none() => activity.is_idle_though_endless(),
         None if has_body => activity.is_idle_after_body(),
+        None if response.body().is_whole() => activity.is_idle_after_whole(),
         None => activity.is_idle(),
     }
     response

@@ -17,19 +17,23 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 
 use super::answering::Answering;
+use super::plain::{self, Plain};
 use crate::activity::Activity;
+use crate::response::payload::Reply;
 
 /// The first bytes are read together up to this many: the head of most requests.
-const FIRST: usize = 1 << 10;
+const FIRST: usize = 4 << 10;
 
 /// Answers the requests of a connection until it ends, or until `ending` changes and no request is under way.
 pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     mut stream: S,
     http: &http1::Builder,
+    at_once: impl Fn(&Plain) -> Option<Reply>,
     answer: impl Fn(Request<Incoming>) -> Answering,
     activity: &Activity,
     mut ending: watch::Receiver<()>,
 ) -> io::Result<()> {
+    let end = ending.clone();
     let mut ended = pin!(ending.changed());
     let (mut is_ending, mut service, mut first) = (false, service_fn(answer), Bytes::new());
     loop {
@@ -42,6 +46,15 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         }
         if first.is_empty() {
             return stream.shutdown().await;
+        }
+        let goes_on = !end.has_changed().unwrap_or(true);
+        if goes_on
+            && let Some((length, request)) = plain::read(&first)
+            && let Some(reply) = at_once(&request)
+        {
+            first.advance(length);
+            plain::write(&mut stream, reply).await?;
+            continue;
         }
         activity.is_awake();
         // Boxed, so that what rests has no room for it.

@@ -42,7 +42,7 @@ impl Server {
             let stream = Lingering::new(accept.await);
             let answer = |request| answer(&activity, &sent, request);
             let mut http = http1::Builder::new();
-            converse(stream, http.writev(true), answer, &activity, ended).await
+            converse(stream, http.writev(true), |_: &Plain| None, answer, &activity, ended).await
         });
         Server { activity: own, ending, bodies, task }
     }
@@ -122,7 +122,7 @@ async fn a_quiet_connection_rests_and_answers_again() {
         assert!(!server.activity.rests());
         assert!(server.rests().await, "after {path}");
     }
-    // The head of a request that is longer than the first read.
+    // The head of a request that is longer than what is read at first.
     let long = format!("/{}", "x".repeat(3 * FIRST));
     assert_eq!(ask(&mut client, &long).await, long);
     assert!(server.rests().await);
