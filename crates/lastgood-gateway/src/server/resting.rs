@@ -34,12 +34,19 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     mut ending: watch::Receiver<()>,
 ) -> io::Result<()> {
     let end = ending.clone();
-    let mut ended = pin!(ending.changed());
+    let (mut ended, mut listens) = (pin!(ending.changed()), false);
+    let mut poll_end = |context: &mut Context<'_>| {
+        // Polled once, it has the waker of this task, which stays the same: a request does not pay for it.
+        if std::mem::replace(&mut listens, true) && !end.has_changed().unwrap_or(true) {
+            return Poll::Pending;
+        }
+        ended.as_mut().poll(context).map(drop)
+    };
     let (mut is_ending, mut service, mut first) = (false, service_fn(answer), Bytes::new());
     loop {
         if first.is_empty() {
             first = poll_fn(|context| match poll_first(&mut stream, context) {
-                Poll::Pending => ended.as_mut().poll(context).map(|_| Ok(Bytes::new())),
+                Poll::Pending => poll_end(context).map(|()| Ok(Bytes::new())),
                 read => read,
             })
             .await?;
@@ -47,8 +54,7 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         if first.is_empty() {
             return stream.shutdown().await;
         }
-        let goes_on = !end.has_changed().unwrap_or(true);
-        if goes_on
+        if !end.has_changed().unwrap_or(true)
             && let Some((length, request)) = plain::read(&first)
             && let Some(reply) = at_once(&request)
         {
@@ -63,7 +69,7 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             let mut connection = Pin::new(&mut *connection);
             // What was read before the end is answered.
             let mut served = connection.as_mut().poll(context);
-            if served.is_pending() && !is_ending && ended.as_mut().poll(context).is_ready() {
+            if served.is_pending() && !is_ending && poll_end(context).is_ready() {
                 is_ending = true;
                 connection.as_mut().graceful_shutdown();
                 served = connection.poll(context);
