@@ -13,16 +13,16 @@ from servers import Servers, get
 
 # What was counted, and a twentieth more. Raise one only for something that is worth it.
 CEILINGS = {
-    "ticker": 14_300,
-    "one symbol": 14_300,
-    "klines": 17_200,
-    "klines gzip": 17_100,
-    "exchangeInfo": 14_400,
-    "exchangeInfo gzip": 15_600,
-    "kv value": 18_500,
-    "declared route": 15_300,
-    "ticker, known": 15_300,
-    "a miss": 1_000_000,
+    "ticker": 12_300,
+    "one symbol": 12_500,
+    "klines": 15_300,
+    "klines gzip": 15_200,
+    "exchangeInfo": 12_100,
+    "exchangeInfo gzip": 13_300,
+    "kv value": 15_300,
+    "declared route": 13_400,
+    "ticker, known": 14_100,
+    "a miss": 262_000,
 }
 HITS, MISSES = 500, 200
 # Numbers of keys, and sizes of their values.

@@ -127,7 +127,7 @@ impl Client {
     async fn answer_on<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
         let Client { routes, http, peer, place, ending } = self;
         let activity = Arc::clone(&place.activity);
-        let at_once = |request: &Plain| answer_at_once(&routes, &activity, peer, request).ok();
+        let at_once = |request: &Plain| answer_at_once(&routes, &activity, peer, request);
         let answer = |request| answer(&routes, &activity, peer, request);
         if let Err(why) = converse(Lingering::new(stream), &http, at_once, answer, &activity, ending).await {
             tracing::debug!(%why, "a connection ended badly");

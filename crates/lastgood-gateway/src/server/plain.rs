@@ -3,14 +3,19 @@
 //! It takes a third of hyper's instructions. The head is read by the parser that hyper has, into the same request; what is unusual in
 //! any way, wrong or unfinished is left for hyper as it came. A test sends what it can think of both ways and compares the answers.
 
-use std::io;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
     IF_NONE_MATCH, PRAGMA, USER_AGENT,
 };
+use http::response::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use httparse::{EMPTY_HEADER, Status};
@@ -37,13 +42,34 @@ const USUAL: [HeaderName; 10] = [
 ];
 /// Of a head with more headers than this hyper is the judge.
 const MOST_HEADERS: usize = 16;
-/// The room for an answer's head.
-const HEAD: usize = 1 << 10;
+/// So many parts of an answer are sent by one call: the head, and runs of candles.
+const PARTS: usize = 64;
 /// A body of up to this size is copied behind its head, and a larger one sent from where it lies.
 const COPIED: usize = 2 << 10;
 
-/// The plain request with which `bytes` begin, and the length of its head.
-pub(super) fn read(bytes: &Bytes) -> Option<(usize, Plain)> {
+thread_local! {
+    /// The request that a thread reads, with room that it has had before, so that a hit takes none.
+    static REQUEST: RefCell<Plain> = RefCell::default();
+    /// The head of the answer that a thread writes.
+    static OUT: RefCell<Vec<u8>> = RefCell::default();
+}
+
+/// The answer to the plain request with which `bytes` begin, where `at_once` has one; the request is then taken off them.
+pub(super) fn answer(bytes: &mut Bytes, at_once: impl Fn(&Plain) -> Option<Reply>) -> Option<Reply> {
+    REQUEST.with_borrow_mut(|request| {
+        let length = read(bytes, request);
+        let reply = length.and_then(|length| Some((length, at_once(request)?)));
+        // It has parts of the bytes.
+        *request.uri_mut() = Uri::default();
+        request.headers_mut().clear();
+        let (length, reply) = reply?;
+        bytes.advance(length);
+        Some(reply)
+    })
+}
+
+/// Reads the plain request with which `bytes` begin, and says how long its head is.
+fn read(bytes: &Bytes, request: &mut Plain) -> Option<usize> {
     let mut headers = [EMPTY_HEADER; MOST_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     let Ok(Status::Complete(length)) = head.parse(bytes) else { return None };
@@ -51,10 +77,7 @@ pub(super) fn read(bytes: &Bytes) -> Option<(usize, Plain)> {
     if !target.starts_with('/') {
         return None;
     }
-    let mut request = Request::new(Empty::new());
     *request.uri_mut() = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes())).ok()?;
-    let fields = request.headers_mut();
-    fields.reserve(head.headers.len());
     for header in head.headers {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         let is_usual =
@@ -62,9 +85,9 @@ pub(super) fn read(bytes: &Bytes) -> Option<(usize, Plain)> {
         if !is_usual {
             return None;
         }
-        fields.append(name, HeaderValue::from_maybe_shared(bytes.slice_ref(header.value)).ok()?);
+        request.headers_mut().append(name, HeaderValue::from_maybe_shared(bytes.slice_ref(header.value)).ok()?);
     }
-    Some((length, request))
+    Some(length)
 }
 
 /// Sends an answer, as hyper does.
@@ -75,7 +98,32 @@ pub(super) async fn write(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) 
         Payload::Rows(list) => Piece::Rows(list),
         Payload::Other(body) => Piece::Whole(body.collect().await.map_err(io::Error::other)?.to_bytes()),
     };
-    let mut out = BytesMut::with_capacity(HEAD + body.remaining().min(COPIED));
+    let unwritten = poll_fn(|context| {
+        OUT.with_borrow_mut(|out| {
+            out.clear();
+            put_head(out, &head, body.remaining());
+            if body.remaining() <= COPIED {
+                out.put(&mut body);
+            }
+            let mut parts = [IoSlice::new(&[]); PARTS];
+            parts[0] = IoSlice::new(out);
+            let count = 1 + body.chunks_vectored(&mut parts[1..]);
+            let written = match Pin::new(&mut *stream).poll_write_vectored(context, &parts[..count])? {
+                Poll::Ready(written) => written,
+                Poll::Pending => 0,
+            };
+            body.advance(written.saturating_sub(out.len()));
+            Poll::Ready(io::Result::Ok(Bytes::copy_from_slice(&out[written.min(out.len())..])))
+        })
+    })
+    .await?;
+    if !unwritten.is_empty() || body.has_remaining() {
+        stream.write_all_buf(&mut unwritten.chain(body)).await?;
+    }
+    stream.flush().await
+}
+
+fn put_head(out: &mut Vec<u8>, head: &Parts, length: usize) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.extend_from_slice(b" ");
@@ -91,17 +139,10 @@ pub(super) async fn write(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) 
     }
     // The length of the answer that the client has would be that of the answer itself (RFC 9110, 8.6).
     if head.status != StatusCode::NOT_MODIFIED && !head.headers.contains_key(CONTENT_LENGTH) {
-        field("content-length", numeral(body.remaining() as u64).as_bytes());
+        field("content-length", numeral(length as u64).as_bytes());
     }
     field("date", date().as_bytes());
     out.extend_from_slice(b"\r\n");
-    if body.remaining() <= COPIED {
-        out.put(&mut body);
-        stream.write_all(&out).await?;
-    } else {
-        stream.write_all_buf(&mut out.chain(body)).await?;
-    }
-    stream.flush().await
 }
 
 /// The machine's time as the value of `Date`, made once a second.

@@ -1,19 +1,19 @@
 //! A connection that asks nothing keeps no buffers. hyper's take 16 KB: they are made once the first bytes of a request are
 //! there, and given up where the connection is quiet for [`QUIET_AFTER`](crate::activity::QUIET_AFTER).
 
+use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 
 use super::answering::Answering;
@@ -55,10 +55,10 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             return stream.shutdown().await;
         }
         if !end.has_changed().unwrap_or(true)
-            && let Some((length, request)) = plain::read(&first)
-            && let Some(reply) = at_once(&request)
+            && let Some(reply) = plain::answer(&mut first, &at_once)
         {
-            first.advance(length);
+            // Nothing of the thread's room is kept.
+            first = if first.is_empty() { Bytes::new() } else { first };
             plain::write(&mut stream, reply).await?;
             continue;
         }
@@ -91,12 +91,19 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     }
 }
 
+thread_local! {
+    /// Where the first bytes are read, by one connection after the other: those that wait have no room of their own.
+    static ROOM: RefCell<BytesMut> = RefCell::default();
+}
+
 /// The first bytes that come; none where none will.
 fn poll_first(stream: &mut (impl AsyncRead + Unpin), context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    let mut room = [MaybeUninit::uninit(); FIRST];
-    let mut read = ReadBuf::uninit(&mut room);
-    ready!(Pin::new(stream).poll_read(context, &mut read))?;
-    Poll::Ready(Ok(Bytes::copy_from_slice(read.filled())))
+    ROOM.with_borrow_mut(|room| {
+        // Takes the same place again, where nothing of it is in use.
+        room.reserve(FIRST);
+        ready!(pin!(stream.read_buf(room)).poll(context))?;
+        Poll::Ready(Ok(room.split().freeze()))
+    })
 }
 
 /// A stream that has begun already.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 
 use http::header::ETAG;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use proptest::prelude::*;
@@ -14,7 +15,8 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::activity::Activity;
-use crate::server::answering::Answering;
+use crate::server::answering::{After, Answering};
+use crate::server::lingering::Lingering;
 use crate::server::resting::converse;
 
 /// Says what was asked, as it was understood.
@@ -53,9 +55,15 @@ async fn answered(pieces: &[Vec<u8>], takes_plain: bool) -> (String, usize) {
             })
         };
         let answer = |request: Request<Incoming>| {
-            activity.is_idle();
-            Answering::There(Some(reply(request.uri(), request.headers())))
+            let reply = reply(request.uri(), request.headers());
+            // Without plain requests hyper has the connection to its end.
+            match takes_plain {
+                true => After::of(&request).note(&activity, &reply),
+                false => activity.is_idle(),
+            }
+            Answering::There(Some(reply))
         };
+        let stream = Lingering::new(stream);
         converse(stream, http1::Builder::new().writev(true), at_once, answer, &activity, ended).await
     });
     for piece in pieces {
@@ -163,5 +171,27 @@ fn what_bears_on_the_connection_is_left_for_hyper() {
         "GET / HTTP/1.1\r\nHost : x\r\n",
     ] {
         assert_eq!(compare(&[format!("{head}\r\n").into_bytes()]), 0, "{head}");
+    }
+}
+
+#[test]
+fn a_connection_that_goes_on_after_an_answer_as_a_whole_needs_hyper_no_more_and_any_other_does() {
+    for (version, connection, needs_none) in [
+        (Version::HTTP_11, None, true),
+        (Version::HTTP_11, Some("Keep-Alive"), true),
+        (Version::HTTP_11, Some("close"), false),
+        (Version::HTTP_11, Some("keep-alive, close"), false),
+        (Version::HTTP_10, Some("keep-alive"), false),
+    ] {
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.version_mut() = version;
+        if let Some(value) = connection {
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static(value));
+        }
+        let activity = Activity::since(Instant::now());
+        After::of(&request).note(&activity, &Response::new(Payload::Whole(Bytes::new())));
+        assert_eq!(activity.may_rest(Waker::noop()), needs_none, "{version:?} {connection:?}");
+        activity.is_awake();
+        assert!(!activity.may_rest(Waker::noop()), "hyper has it again, and has not answered yet");
     }
 }
