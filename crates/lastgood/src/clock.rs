@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_to_the_millisecond_in_the_order_of_time() {
+    fn times_are_exact_to_the_millisecond_in_the_order_of_time() {
         let millis = [0, 1, 255, 256, 65_535, 65_536, 1_700_000_000_123, END - 2, END - 1];
         let times = millis.map(Timestamp::from_millis);
         assert_eq!(times.map(Timestamp::as_millis), millis);

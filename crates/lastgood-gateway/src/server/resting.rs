@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -54,11 +55,8 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         if first.is_empty() {
             return stream.shutdown().await;
         }
-        if !end.has_changed().unwrap_or(true)
-            && let Some(reply) = plain::answer(&mut first, &at_once)
-        {
-            // Nothing of the thread's room is kept.
-            first = if first.is_empty() { Bytes::new() } else { first };
+        let goes_on = !end.has_changed().unwrap_or(true);
+        if let Some(reply) = goes_on.then(|| plain::answer(&mut first, &at_once)).flatten() {
             plain::write(&mut stream, reply).await?;
             continue;
         }
@@ -66,21 +64,19 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         // Boxed, so that what rests has no room for it.
         let mut connection = Box::new(http.serve_connection(TokioIo::new(Begun { first, stream }), service));
         let served = poll_fn(|context| {
-            let mut connection = Pin::new(&mut *connection);
             // What was read before the end is answered.
-            let mut served = connection.as_mut().poll(context);
+            let mut served = connection.poll_unpin(context);
             if served.is_pending() && !is_ending && poll_end(context).is_ready() {
                 is_ending = true;
-                connection.as_mut().graceful_shutdown();
-                served = connection.poll(context);
+                Pin::new(&mut *connection).graceful_shutdown();
+                served = connection.poll_unpin(context);
             }
             match served {
                 Poll::Pending if !is_ending && activity.may_rest(context.waker()) => Poll::Ready(None),
                 served => served.map(Some),
             }
-        })
-        .await;
-        if let Some(served) = served {
+        });
+        if let Some(served) = served.await {
             return served.map_err(io::Error::other);
         }
         let parts = connection.into_parts();

@@ -308,6 +308,7 @@ async fn undeclared_regions_and_symbols_are_not_warmed_and_the_answer_names_the_
     for gateway in [&lists, &no_symbol, &all] {
         after_the_first_round(gateway).await;
     }
+    let both = r#"{"symbol": "BTCUSDT", "region": "symbols"}"#;
     for (gateway, body, why) in [
         (&none, "", "no market is declared: set warm.markets, or preset = \"dashboard\""),
         (&none, r#"{"region": "klines"}"#, "no market is declared: set warm.markets, or preset = \"dashboard\""),
@@ -316,11 +317,7 @@ async fn undeclared_regions_and_symbols_are_not_warmed_and_the_answer_names_the_
         (&lists, r#"{"region": "ticker_24hr"}"#, "the tickers are not kept warm: set warm.tickers"),
         (&no_symbol, r#"{"region": "klines"}"#, "no symbol is declared: set warm.symbols or warm.popular"),
         (&all, r#"{"symbol": "NOSUCH"}"#, "no market of warm.markets has NOSUCH in its list of symbols"),
-        (
-            &all,
-            r#"{"symbol": "BTCUSDT", "region": "symbols"}"#,
-            "of BTCUSDT the candles alone can be kept warm: name klines",
-        ),
+        (&all, both, "of BTCUSDT the candles alone can be kept warm: name klines"),
         (
             &all,
             r#"{"region": "depth"}"#,

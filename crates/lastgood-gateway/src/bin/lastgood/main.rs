@@ -133,7 +133,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// After so many tasks the runtime looks for new events. With tokio's 61, thousands of busy connections overflow a worker's queue of
+/// The runtime looks for new events after this many tasks. With tokio's 61, thousands of busy connections overflow a worker's queue of
 /// 256, and those that are pushed aside wait for many turns of the others.
 const TASKS_BEFORE_EVENTS: u32 = 512;
 

@@ -1,4 +1,4 @@
-//! What is read and answered here is read and answered as by hyper, to the letter, whatever is sent.
+//! Requests that are read and answered here get the answers of hyper, to the letter, whatever is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

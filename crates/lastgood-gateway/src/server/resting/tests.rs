@@ -122,7 +122,7 @@ async fn a_quiet_connection_rests_and_answers_again() {
         assert!(!server.activity.rests());
         assert!(server.rests().await, "after {path}");
     }
-    // The head of a request that is longer than what is read at first.
+    // The head of a request that is longer than the first read.
     let long = format!("/{}", "x".repeat(3 * FIRST));
     assert_eq!(ask(&mut client, &long).await, long);
     assert!(server.rests().await);
