@@ -1,5 +1,6 @@
-//! A connection that asks nothing keeps no buffers. hyper's take 16 KB: they are made once the first bytes of a request are
-//! there, and given up where the connection is quiet for [`QUIET_AFTER`](crate::activity::QUIET_AFTER).
+//! A connection that asks nothing keeps no buffers. hyper's take 16 KB: they are made once a request is there that is not
+//! [plain](super::plain), and given up after an answer as a whole, after any other once the connection is quiet for
+//! [`QUIET_AFTER`](crate::activity::QUIET_AFTER).
 
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};

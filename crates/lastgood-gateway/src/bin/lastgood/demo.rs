@@ -248,26 +248,6 @@ and end the fault:
 }
 
 fn empty(arguments: &Arguments, gateway: SocketAddr, simulator: SocketAddr) -> Snapshot {
-    Snapshot {
-        seconds: 0.0,
-        gateway: format!("http://{gateway}"),
-        simulator: format!("http://{simulator}"),
-        bots: arguments.bots,
-        requests: 0,
-        hit_rate: 0.0,
-        hits: 0,
-        stale: 0,
-        last_good: 0,
-        misses: 0,
-        joined: 0,
-        passed: 0,
-        errors: 0,
-        failures_seen_by_bots: 0,
-        upstream_calls: 0,
-        weight_spent: 0,
-        weight_saved: 0,
-        median: None,
-        per_second: 0,
-        paused_for: None,
-    }
+    let [gateway, simulator] = [gateway, simulator].map(|address| format!("http://{address}"));
+    Snapshot { gateway, simulator, bots: arguments.bots, ..Snapshot::default() }
 }

@@ -12,7 +12,7 @@ use super::screen::Mood;
 use super::traffic::Seen;
 
 /// The state of the demonstration at one moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Snapshot {
     pub(super) seconds: f64,
     pub(super) gateway: String,
@@ -152,28 +152,7 @@ mod tests {
     use super::*;
 
     fn snapshot() -> Snapshot {
-        Snapshot {
-            seconds: 0.0,
-            gateway: String::new(),
-            simulator: String::new(),
-            bots: 1,
-            requests: 0,
-            hit_rate: 0.0,
-            hits: 0,
-            stale: 0,
-            last_good: 0,
-            misses: 0,
-            joined: 0,
-            passed: 0,
-            errors: 0,
-            failures_seen_by_bots: 0,
-            upstream_calls: 0,
-            weight_spent: 0,
-            weight_saved: 0,
-            median: None,
-            per_second: 0,
-            paused_for: None,
-        }
+        Snapshot { bots: 1, ..Snapshot::default() }
     }
 
     #[test]
