@@ -44,7 +44,7 @@ impl Timestamp {
 
     /// The same, but for the end of time: in the order of time, too.
     #[inline]
-    const fn number(self) -> u64 {
+    pub(crate) const fn number(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
         u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
     }
@@ -57,9 +57,9 @@ impl Timestamp {
     /// This point by a clock that is `by` milliseconds ahead; the beginning and the end of time are the same by every clock.
     #[must_use]
     pub(crate) fn shifted(self, by: i64) -> Self {
-        match self {
-            Timestamp::EPOCH | Timestamp::FOREVER => self,
-            _ => Self::from_millis(self.as_millis().saturating_add_signed(by).clamp(1, END - 1)),
+        match self.number() {
+            0 | END => self,
+            millis => Self::from_millis(millis.saturating_add_signed(by).clamp(1, END - 1)),
         }
     }
 
@@ -100,9 +100,16 @@ struct ClockState {
     ahead: AtomicU64,
     /// The latest times at which it did so by more than clocks drift.
     jumps: Mutex<VecDeque<Jump>>,
-    /// When to look at the system clock next, in ms of the monotonic one: a look costs as much as the rest of
-    /// [`Clock::now`]. None where tests govern the time.
-    look_at: Option<AtomicU64>,
+    /// When to look at the system clock next, in ms of the monotonic one since the start: a look costs as much as the rest of
+    /// [`Clock::now`].
+    look_at: AtomicU64,
+    /// Whether tests govern the time: then the system clock is not looked at, however long that is due.
+    is_governed: bool,
+    /// What [`noted::millis`] was at the start or a little later.
+    noted_start: u64,
+    /// The latest time that [`Clock::now`] said, so that [`Clock::lately`] does not go back behind it. Written once a
+    /// millisecond at most.
+    said: AtomicU64,
 }
 
 /// The longest that a jump of the system clock stays unnoticed, in ms.
@@ -126,30 +133,32 @@ impl Clock {
     /// monotonic clock, and when the machine was suspended, the lost time is caught up. Both err towards calling an
     /// answer older than it is, never younger.
     pub fn system() -> Self {
-        Self::start(system_millis(), Some(AtomicU64::new(0)))
+        Self::start(system_millis(), false)
     }
 
     /// A clock that follows `tokio::time` alone, so that `tokio::time::pause` and `advance` govern it. For tests.
     pub fn paused_with_tokio() -> Self {
-        Self::start(system_millis(), None)
+        Self::start(system_millis(), true)
     }
 
     /// The same, beginning at a time that is the same in every run.
     pub fn paused_at(start: Timestamp) -> Self {
-        Self::start(start.as_millis(), None)
+        Self::start(start.as_millis(), true)
     }
 
-    fn start(wall: u64, look_at: Option<AtomicU64>) -> Self {
-        let started = tokio::time::Instant::now();
+    fn start(started_wall: u64, is_governed: bool) -> Self {
+        let (started, noted_start) = (tokio::time::Instant::now(), noted::start());
         let (ahead, jumps) = (AtomicU64::new(0), Mutex::default());
-        Clock(Arc::new(ClockState { started, started_wall: wall, ahead, jumps, look_at }))
+        let (look_at, said) = (AtomicU64::new(0), AtomicU64::new(0));
+        Clock(Arc::new(ClockState { started, started_wall, ahead, jumps, look_at, is_governed, noted_start, said }))
     }
 
     /// As if the system clock had been set ahead, or the machine suspended, for so long. For tests.
     #[cfg(feature = "testing")]
     pub fn jump(&self, by: Duration) {
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.0.set_ahead(self.0.monotonic(), self.0.ahead.load(Relaxed).saturating_add(by));
+        self.0
+            .set_ahead(self.0.monotonic_at(tokio::time::Instant::now()), self.0.ahead.load(Relaxed).saturating_add(by));
     }
 
     /// The jumps since the clock read this time, oldest first.
@@ -166,23 +175,91 @@ impl Clock {
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        let source = &*self.0;
-        let monotonic = source.monotonic();
+        self.moment().1
+    }
+
+    /// The same at a moment that was read already.
+    pub(crate) fn at(&self, moment: tokio::time::Instant) -> Timestamp {
+        let ahead = self.0.ahead.load(Relaxed);
+        Timestamp::from_millis(self.0.monotonic_at(moment).saturating_add(ahead))
+    }
+
+    /// The time now, with the reading of the monotonic clock that it is made of.
+    pub(crate) fn moment(&self) -> (tokio::time::Instant, Timestamp) {
+        let (source, moment) = (&*self.0, tokio::time::Instant::now());
+        let monotonic = source.monotonic_at(moment);
         let elapsed = monotonic.saturating_sub(source.started_wall);
-        if let Some(look_at) = &source.look_at
-            && elapsed >= look_at.load(Relaxed)
-        {
-            look_at.store(elapsed.saturating_add(LOOK_EVERY), Relaxed);
+        if elapsed >= source.look_at.load(Relaxed) && !source.is_governed {
+            source.look_at.store(elapsed.saturating_add(LOOK_EVERY), Relaxed);
             source.set_ahead(monotonic, system_millis().saturating_sub(monotonic));
         }
-        Timestamp::from_millis(monotonic.saturating_add(source.ahead.load(Relaxed)))
+        let now = monotonic.saturating_add(source.ahead.load(Relaxed));
+        if source.said.load(Relaxed) < now {
+            source.said.fetch_max(now, Relaxed);
+        }
+        (moment, Timestamp::from_millis(now))
+    }
+}
+
+impl Clock {
+    /// What [`Clock::now`] would have said a moment ago, at most [`Clock::BEHIND`], in milliseconds, for a sixth of what that
+    /// costs; never less than what it did say. `None` where only that knows: nothing is noted, tests govern the time, or it is
+    /// due to look at the system clock.
+    #[inline]
+    pub(crate) fn lately(&self) -> Option<u64> {
+        let source = &*self.0;
+        // Nothing, as long as the time of before the start is noted.
+        let elapsed = noted::millis().saturating_sub(source.noted_start);
+        if elapsed >= source.look_at.load(Relaxed) {
+            return None;
+        }
+        let noted = source.started_wall + elapsed + source.ahead.load(Relaxed);
+        Some(noted.max(source.said.load(Relaxed)))
+    }
+
+    /// How far [`Clock::lately`] may be behind, in milliseconds. Linux notes the time at each tick, which is every 10 ms or more
+    /// often, and where a tick is missed, another processor notes it within five.
+    pub(crate) const BEHIND: u64 = 100;
+}
+
+/// The time as the kernel notes it at each tick: to read that costs a sixth of asking the clock.
+#[cfg(target_os = "linux")]
+mod noted {
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+
+    const MILLIS: u64 = 1_000;
+    const NANOS: u64 = 1_000_000;
+
+    #[inline]
+    pub(super) fn millis() -> u64 {
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::MonotonicCoarse);
+        tv_sec as u64 * MILLIS + tv_nsec as u64 / NANOS
+    }
+
+    /// The next millisecond, by the clock itself: so that a time measured from it is never ahead.
+    pub(super) fn start() -> u64 {
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+        tv_sec as u64 * MILLIS + (tv_nsec as u64).div_ceil(NANOS)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod noted {
+    /// Long after all that is due.
+    pub(super) fn millis() -> u64 {
+        u64::MAX
+    }
+
+    pub(super) fn start() -> u64 {
+        0
     }
 }
 
 impl ClockState {
-    fn monotonic(&self) -> u64 {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.started_wall.saturating_add(elapsed)
+    fn monotonic_at(&self, moment: tokio::time::Instant) -> u64 {
+        let elapsed = moment.saturating_duration_since(self.started);
+        let millis = elapsed.as_secs().saturating_mul(1_000).saturating_add(u64::from(elapsed.subsec_millis()));
+        self.started_wall.saturating_add(millis)
     }
 
     /// The system clock is so far ahead of `monotonic`: never back.
@@ -246,6 +323,28 @@ mod tests {
             assert_eq!(clock.as_read_at(clock.now(), clock.now()), clock.now());
         }
         assert_eq!(Clock::paused_at(Timestamp::from_millis(7)).now(), Timestamp::from_millis(7));
+    }
+
+    #[tokio::test]
+    async fn what_the_clock_said_lately_is_not_ahead_of_it_not_far_behind_and_never_goes_back() {
+        let clock = Clock::system();
+        assert_eq!(clock.lately(), None, "the system clock was not looked at yet");
+        let mut given = 0;
+        for _ in 0..200 {
+            let before = clock.now().as_millis();
+            let Some(lately) = clock.lately() else { continue };
+            let after = clock.now().as_millis();
+            assert!((before..=after).contains(&lately), "{before} {lately} {after}");
+            std::thread::sleep(Duration::from_micros(500));
+            let later = clock.lately().unwrap_or(after);
+            let after = clock.now().as_millis();
+            assert!(lately <= later && later <= after && after <= later + Clock::BEHIND, "{lately} {later} {after}");
+            given += 1;
+        }
+        assert_eq!(given > 0, cfg!(target_os = "linux"));
+        let governed = Clock::paused_with_tokio();
+        let _ = governed.now();
+        assert_eq!(governed.lately(), None);
     }
 
     #[test]
