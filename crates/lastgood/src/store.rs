@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Timestamp;
 
@@ -44,6 +45,7 @@ pub use self::memory::MemoryStore;
 pub(crate) use self::no_embedded::{FileTrouble, RowFile};
 #[cfg(feature = "redis")]
 pub use self::redis::{Lack, RedisOptions, RedisStore};
+pub(crate) use self::swap::Ends;
 pub use self::swap::{Swap, Version};
 #[cfg(feature = "upstash")]
 pub use self::upstash::{UpstashOptions, UpstashStore};
@@ -72,6 +74,12 @@ pub use self::watch::{Noticed, Watch, Watched};
 pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// The value under `key`, or `None`.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// As [`Store::get`], for a caller who waits until `deadline` and no longer: then [`StoreError::Timeout`]. For stores that
+    /// keep one timer for many reads; others need not implement it.
+    async fn get_by(&self, key: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
+        timeout_at(deadline, self.get(key)).await.unwrap_or(Err(StoreError::Timeout))
+    }
 
     /// The values under `keys`, in their order, in one round trip.
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError>;

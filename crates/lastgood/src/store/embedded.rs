@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use self::keys::Keys;
 use self::overlay::Row;
 use self::shared::Shared;
 use super::{
@@ -19,6 +20,7 @@ use super::{
 use crate::clock::{Clock, Timestamp};
 
 mod file;
+mod keys;
 mod overlay;
 mod rows;
 mod shared;
@@ -33,6 +35,8 @@ const WAIT_FOR_ROOM: Duration = Duration::from_millis(500);
 /// Bounds of [`EmbeddedStore::open_within`]'s memory.
 const LEAST_MEMORY: u64 = 1 << 20;
 const MOST_MEMORY: u64 = 64 << 20;
+/// The most that gathers for one commit, unless a single value is larger.
+const ENOUGH: u64 = 16 << 20;
 
 /// How many bytes there may be.
 #[derive(Clone, Copy)]
@@ -41,6 +45,13 @@ struct Bounds {
     file: u64,
     /// Of the file's pages in memory, and of what waits for the disk.
     memory: u64,
+}
+
+impl Bounds {
+    /// Bytes that are written without waiting for more once they have gathered.
+    fn enough(&self) -> u64 {
+        ENOUGH.min(self.memory / 2)
+    }
 }
 
 /// What [`EmbeddedStore::open`] found.
@@ -72,7 +83,8 @@ impl fmt::Display for Opened {
 /// A store in one file, for a gateway without Redis and for restarts without cold caches.
 ///
 /// A `put` is readable at once and written to disk within about 150 ms, together with its neighbours: what a crash or
-/// a power cut loses is at most that. One thread writes; reads run on tokio's blocking threads. When full, the values
+/// a power cut loses is at most that. One thread writes; reads run on tokio's blocking threads, but for keys that
+/// were never written, which are known in memory (at most 8 MiB). When full, the values
 /// closest to their expiry go first; expired ones are removed a few at a time.
 ///
 /// A file that may be read and not written is opened for reading ([`Opened::ReadOnly`]). The file, and the directory if it
@@ -128,7 +140,11 @@ impl EmbeddedStore {
         if opened == Opened::ReadOnly {
             tracing::warn!(path = %path.display(), "the cache file cannot be written: what it holds is served, and nothing new outlives this process");
         }
-        let shared = Shared::new(path.to_owned(), clock, bounds, database);
+        let keys = match opened {
+            Opened::New | Opened::SetAside(_) => Keys::none(),
+            Opened::Existing | Opened::ReadOnly => Keys::unread(),
+        };
+        let shared = Shared::new(path.to_owned(), clock, bounds, database, keys);
         writer::start(&shared)?;
         Ok((EmbeddedStore { shared, adding: tokio::sync::Mutex::default() }, opened))
     }
@@ -149,11 +165,15 @@ impl EmbeddedStore {
 impl Store for EmbeddedStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         let now = self.shared.now();
-        if let Some(pending) = self.shared.pending(key, now) {
-            return Ok(pending);
+        if let Some(known) = self.shared.known(key, now) {
+            return Ok(known);
         }
         let key = key.to_owned();
         self.blocking(move |shared| shared.read(|database| file::get(database, &key, now))).await
+    }
+
+    async fn get_by(&self, key: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
+        timeout_at(deadline, self.get(key)).await.unwrap_or(Err(StoreError::Timeout))
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
@@ -161,12 +181,12 @@ impl Store for EmbeddedStore {
             return Ok(Vec::new());
         }
         let now = self.shared.now();
-        let pending: Vec<Option<Option<Bytes>>> = keys.iter().map(|key| self.shared.pending(key, now)).collect();
-        if pending.iter().all(Option::is_some) {
-            return Ok(pending.into_iter().flatten().collect());
+        let known: Vec<Option<Option<Bytes>>> = keys.iter().map(|key| self.shared.known(key, now)).collect();
+        if known.iter().all(Option::is_some) {
+            return Ok(known.into_iter().flatten().collect());
         }
         let keys = keys.to_vec();
-        self.blocking(move |shared| shared.read(|database| file::get_many(database, &keys, pending, now))).await
+        self.blocking(move |shared| shared.read(|database| file::get_many(database, &keys, known, now))).await
     }
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
@@ -290,5 +310,54 @@ impl fmt::Display for EmbeddedStore {
 impl fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbeddedStore").field("path", &self.shared.path()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    /// More than a page of keys.
+    const COUNT: usize = 20_000;
+
+    fn opened(folder: &tempfile::TempDir) -> EmbeddedStore {
+        EmbeddedStore::open(folder.path().join("cache.redb"), Clock::system(), 64 << 20).expect("it opens").0
+    }
+
+    fn key(number: usize) -> String {
+        format!("key:{number}")
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_never_written_is_known_without_the_file_also_after_a_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = opened(&folder);
+        let denies = |store: &EmbeddedStore, key: &str| store.shared.known(key, store.shared.now()) == Some(None);
+        assert!(denies(&store, "never written"), "of a new file at once");
+        for number in 0..COUNT {
+            store.put(&key(number), Bytes::from_static(b"1"), HOUR).await.expect("there is room");
+        }
+        store.close().await.expect("closing succeeds");
+        let store = opened(&folder);
+        let holds_all = async || {
+            for number in (0..COUNT).step_by(100) {
+                assert_eq!(store.get(&key(number)).await, Ok(Some("1".into())), "{number}");
+            }
+            assert_eq!(store.get("never written").await, Ok(None));
+        };
+        holds_all().await;
+        store.put("written meanwhile", Bytes::from_static(b"1"), HOUR).await.expect("there is room");
+        let began = Instant::now();
+        while !denies(&store, "never written") {
+            assert!(began.elapsed() < Duration::from_secs(20), "the keys are not read");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        holds_all().await;
+        assert!((0..COUNT).all(|number| !denies(&store, &key(number))) && !denies(&store, "written meanwhile"));
+        let asked = ["never written", "written meanwhile", "key:7"].map(str::to_owned);
+        assert_eq!(store.get_many(&asked).await, Ok(vec![None, Some("1".into()), Some("1".into())]));
+        store.close().await.expect("closing succeeds");
+        assert!(store.get("never written").await.is_err(), "a closed store knows nothing");
     }
 }

@@ -5,16 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use self::breaker::{Breaker, Outcome};
+use self::call::{Call, Places};
 use self::recovery::recover;
 use super::{Store, StoreError};
 use crate::clock::Clock;
 use crate::condition::{Condition, Report, State};
 
 mod breaker;
+mod call;
 mod clock;
 mod contract;
 mod recovery;
@@ -128,8 +130,8 @@ pub struct GuardedStore {
     inner: Arc<dyn Store>,
     guard: Guard,
     breaker: Breaker,
-    reads: Semaphore,
-    writes: Semaphore,
+    reads: Places,
+    writes: Places,
     /// What kept the store from answering last: the cause, while we back off from it.
     last_failure: Mutex<Option<StoreError>>,
     condition: Condition,
@@ -144,12 +146,18 @@ pub struct GuardedStore {
 const CALLS: &str = "calls";
 const READS: &str = "reads";
 const WRITES: &str = "writes";
+const REMOVALS: &str = "removals";
 const LOG: &str = "invalidation log";
 
 #[derive(Clone, Copy)]
 enum Kind {
+    /// A request waits for it.
     Read,
+    /// A read that takes its time, off the path of a request.
+    Search,
     Write,
+    /// A store that is full takes it all the same.
+    Removal,
 }
 
 impl GuardedStore {
@@ -163,8 +171,8 @@ impl GuardedStore {
         Arc::new_cyclic(|me| GuardedStore {
             me: Weak::clone(me),
             breaker: Breaker::new(&guard),
-            reads: Semaphore::new(guard.max_concurrent),
-            writes: Semaphore::new(guard.max_concurrent),
+            reads: Places::new(guard.max_concurrent),
+            writes: Places::new(guard.max_concurrent),
             last_failure: Mutex::default(),
             condition: Condition::new("store", inner.to_string(), clock.clone()),
             has_answered: AtomicBool::new(false),
@@ -220,6 +228,11 @@ impl GuardedStore {
     pub fn report(&self) -> Report {
         let report = self.condition.report();
         match self.inner.trouble() {
+            // It took a write before it found out.
+            Some(why @ StoreError::Refused(_)) if !report.is_failing() => {
+                self.condition.failed_as(WRITES, &why.cause());
+                self.condition.report()
+            }
             Some(why) if !report.is_failing() => {
                 Report { state: State::Failing, reason: Some(why.cause().into_owned()), failures: 1, ..report }
             }
@@ -232,34 +245,42 @@ impl GuardedStore {
         &self.inner
     }
 
-    fn admit(&self, kind: Kind) -> Result<Call<'_>, StoreError> {
+    fn admit(&self, kind: Kind, started: Instant) -> Result<Call<'_>, StoreError> {
         let generation = self.breaker.admit()?;
         let places = match kind {
             Kind::Read => &self.reads,
-            Kind::Write => &self.writes,
+            Kind::Search | Kind::Write | Kind::Removal => &self.writes,
         };
-        let place = places.try_acquire().map_err(|_| self.breaker.busy())?;
+        let place = places.try_take().ok_or_else(|| self.breaker.busy())?;
         self.breaker.count_call();
-        Ok(Call { guarded: self, kind, generation, started: Instant::now(), answered: false, _place: place })
+        Ok(Call { guarded: self, kind, generation, started, answered: false, _place: place })
     }
 
     async fn call<T, F>(&self, kind: Kind, work: impl FnOnce() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let mut call = self.admit(kind)?;
+        self.call_that(|_| kind, kind, work).await
+    }
+
+    /// A call that turned out to be of another kind than it is admitted as, by what it answered: a write that had nothing to
+    /// write says nothing of the writes that the store refuses.
+    async fn call_that<T, F>(
+        &self,
+        was: impl FnOnce(&T) -> Kind,
+        kind: Kind,
+        work: impl FnOnce() -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let call = self.admit(kind, Instant::now())?;
         let budget = match kind {
             Kind::Read => self.guard.budget,
-            Kind::Write => self.guard.write_budget,
+            Kind::Search | Kind::Write | Kind::Removal => self.guard.write_budget,
         };
         let result = timeout(budget, work()).await.unwrap_or(Err(StoreError::Timeout));
-        call.answered = true;
-        self.remember(&result);
-        self.judge(kind, &result);
-        call.record(Outcome::of(&result, call.started.elapsed(), call.slow_after()));
-        if let Err(error) = &result {
-            tracing::debug!(store = %self.inner, %error, "store call failed");
-        }
+        call.end(was, &result);
         result
     }
 
@@ -288,9 +309,15 @@ impl GuardedStore {
     /// judges reads, and one that was late on a busy machine is no fault.
     fn judge<T>(&self, kind: Kind, result: &Result<T, StoreError>) {
         match (result, kind) {
-            (Ok(_), Kind::Read) => self.condition.succeeded(READS),
-            (Ok(_), Kind::Write) => self.condition.succeeded(WRITES),
+            (Ok(_), Kind::Read | Kind::Search) => self.condition.succeeded(READS),
+            (Ok(_), Kind::Write) => {
+                // What took no writes at all takes removals again, too; none may come to show it.
+                let also = self.condition.fails(WRITES).then_some(REMOVALS);
+                [Some(WRITES), also].into_iter().flatten().for_each(|part| self.condition.succeeded(part));
+            }
+            (Ok(_), Kind::Removal) => self.condition.succeeded(REMOVALS),
             (Err(why @ StoreError::Refused(_)), Kind::Write) => self.condition.failed_as(WRITES, &why.cause()),
+            (Err(why @ StoreError::Refused(_)), Kind::Removal) => self.condition.failed_as(REMOVALS, &why.cause()),
             _ => {}
         }
     }
@@ -303,47 +330,15 @@ impl GuardedStore {
         result
     }
 
-    fn record(&self, generation: u64, outcome: Outcome) {
+    fn record(&self, generation: u64, outcome: Outcome, now: Instant) {
         // Outside a runtime no probe could run, so the breaker had better stay closed.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        if self.breaker.record(generation, outcome) {
+        if self.breaker.record_at(generation, outcome, now) {
             let last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
             self.condition.failed_as(CALLS, &last.unwrap_or(StoreError::Timeout).cause());
             runtime.spawn(recover(Weak::clone(&self.me), &self.guard));
-        }
-    }
-}
-
-/// One admitted call: holds its place and sees to it that even an abandoned call is judged.
-struct Call<'a> {
-    guarded: &'a GuardedStore,
-    kind: Kind,
-    generation: u64,
-    started: Instant,
-    answered: bool,
-    _place: SemaphorePermit<'a>,
-}
-
-impl Call<'_> {
-    fn slow_after(&self) -> Duration {
-        match self.kind {
-            Kind::Read => self.guarded.guard.slow_after(),
-            // A large write may well take most of its budget.
-            Kind::Write => self.guarded.guard.write_budget,
-        }
-    }
-
-    fn record(&self, outcome: Outcome) {
-        self.guarded.record(self.generation, outcome);
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        if !self.answered && self.started.elapsed() >= self.slow_after() {
-            self.record(Outcome::TimedOut);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ::redis::{Cmd, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
 
 use self::cluster::Cluster;
 use self::node::Node;
@@ -25,6 +26,7 @@ use crate::clock::Timestamp;
 
 mod cluster;
 mod connect;
+mod joined;
 mod link;
 mod log;
 mod node;
@@ -149,9 +151,13 @@ fn remove_if(removals: &[(String, Version)]) -> Cmd {
 #[async_trait]
 impl Store for RedisStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.get_by(key, Instant::now() + connect::ANSWER_WITHIN).await
+    }
+
+    async fn get_by(&self, key: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
         let answer = match &self.servers {
-            Servers::One(node) => node.query(&get(key)).await.map_err(|fault| reply::read_error(&fault)),
-            Servers::Many(cluster) => cluster.get(key).await,
+            Servers::One(node) => node.get(key, deadline).await.map_err(|fault| reply::read_error(&fault)),
+            Servers::Many(cluster) => timeout_at(deadline, cluster.get(key)).await.unwrap_or(Err(StoreError::Timeout)),
         };
         match answer {
             Err(StoreError::Corrupt(_)) => Ok(None),

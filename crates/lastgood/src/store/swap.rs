@@ -1,6 +1,5 @@
 //! Changes of a key that take place only if it holds the expected bytes.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,14 +24,7 @@ pub struct Version(pub(super) String);
 impl Version {
     /// The version of a value.
     pub fn of(value: &[u8]) -> Version {
-        let head = &value[..value.len().min(HEAD)];
-        let tail = &value[value.len().saturating_sub(TAIL)..];
-        // In hexadecimal, because a request over REST is text.
-        let mut version = String::with_capacity(2 * (HEAD + TAIL));
-        for byte in head.iter().chain(tail) {
-            _ = write!(version, "{byte:02x}");
-        }
-        Version(version)
+        Ends::of(value).version()
     }
 
     /// Stands for whatever a key may hold but an entry whose load began later than `at`, by the store's clock: nothing, an
@@ -80,6 +72,34 @@ impl Version {
             (None, Some(value)) => expected == Version::of(value),
             (None, None) => expected.0.is_empty(),
         }
+    }
+}
+
+/// What of a value makes its version, which is written only for the reads that change something then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    bytes: [u8; HEAD + TAIL],
+    /// How many of them there are: the rest is zero.
+    length: u8,
+}
+
+impl Ends {
+    pub(crate) fn of(value: &[u8]) -> Ends {
+        let head = &value[..value.len().min(HEAD)];
+        let tail = &value[value.len().saturating_sub(TAIL)..];
+        let (mut bytes, length) = ([0; HEAD + TAIL], head.len() + tail.len());
+        bytes[..head.len()].copy_from_slice(head);
+        bytes[head.len()..length].copy_from_slice(tail);
+        Ends { bytes, length: length as u8 }
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        // In hexadecimal, because a request over REST is text.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = |byte: &u8| [byte >> 4, byte & 0xf].map(|digit| char::from(DIGITS[usize::from(digit)]));
+        let mut version = String::with_capacity(2 * (HEAD + TAIL));
+        version.extend(self.bytes[..usize::from(self.length)].iter().flat_map(digits));
+        Version(version)
     }
 }
 

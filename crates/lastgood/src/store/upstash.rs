@@ -9,7 +9,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::link::Link;
 pub use self::options::UpstashOptions;
@@ -117,6 +117,10 @@ impl Store for UpstashStore {
             Err(StoreError::Corrupt(_)) => Ok(None),
             answer => Ok(answer?.map(|value| value.0)),
         }
+    }
+
+    async fn get_by(&self, key: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
+        timeout_at(deadline, self.get(key)).await.unwrap_or(Err(StoreError::Timeout))
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {

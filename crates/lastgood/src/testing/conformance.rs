@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use crate::store::{Cursor, MAX_KEY_BYTES, Page, Store};
 
@@ -92,6 +93,8 @@ async fn a_value_is_read_back_byte_for_byte(store: &dyn Store) {
     for value in [&every_byte[..], b"", b"\0", b"\r\n", b"$-1\r\n"] {
         put(store, "conformance:bytes", value).await;
         assert_eq!(get(store, "conformance:bytes").await.as_deref(), Some(value), "the bytes are the ones put");
+        let in_time = store.get_by("conformance:bytes", Instant::now() + LONG).await;
+        assert_eq!(in_time.expect("a read succeeds").as_deref(), Some(value), "a reader who has time gets them, too");
     }
     remove(store, &["conformance:bytes"]).await;
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Timestamp;
 use crate::store::{
@@ -128,6 +129,10 @@ impl Side {
 impl Store for FaultyStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         self.reads.call(self.inner.get(key)).await
+    }
+
+    async fn get_by(&self, key: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
+        timeout_at(deadline, self.get(key)).await.unwrap_or(Err(StoreError::Timeout))
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {

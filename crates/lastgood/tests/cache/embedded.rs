@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
 mod damaged;
+mod own;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const ROOM: u64 = 64 << 20;

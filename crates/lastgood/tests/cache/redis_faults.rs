@@ -13,6 +13,7 @@ use lastgood::store::{
 use lastgood_testing::{Chaos, ChaosProxy, RedisServer};
 use tokio::time::{Instant, sleep, timeout};
 
+mod joined;
 mod refusals;
 mod tls;
 

@@ -114,6 +114,27 @@ mod guard {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_reader_with_little_time_is_kept_no_longer_and_the_store_is_at_fault_only_if_it_was_slow() {
+        let setup = setup(Guard::default()).await;
+        setup.faulty.set(Fault::Hang);
+        let read = async |patience: u64| {
+            let start = Instant::now();
+            let answer = setup.guarded.get_by("key", start + Duration::from_millis(patience)).await;
+            (answer, start.elapsed().as_millis())
+        };
+        for _ in 0..10 {
+            assert_eq!(read(5).await, (Err(StoreError::Timeout), 5));
+        }
+        assert_eq!((setup.guarded.counters().timeouts, setup.guarded.state()), (0, BreakerState::Closed));
+        for _ in 0..2 {
+            assert_eq!(read(20).await.0, Err(StoreError::Timeout));
+        }
+        assert_eq!(setup.guarded.counters().timeouts, 2, "it had been slow by then");
+        assert_eq!(read(60_000).await, (Err(StoreError::Timeout), 25));
+        assert_eq!((setup.guarded.counters().timeouts, setup.guarded.counters().opened), (3, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_healed_store_is_hit_again_within_a_second_however_long_it_was_away() {
         let setup = setup(Guard::default()).await;
         for away in [0, 1, 60, 3600] {

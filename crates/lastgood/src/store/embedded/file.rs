@@ -231,16 +231,16 @@ pub(super) fn get(database: &Handle, key: &str, now: Timestamp) -> Result<Option
     read_row(&values, key, now)
 }
 
-/// The answers in `pending`, and those of the file where there is none.
+/// The answers in `known`, and those of the file where there is none.
 pub(super) fn get_many(
     database: &Handle,
     keys: &[String],
-    pending: Vec<Option<Option<Bytes>>>,
+    known: Vec<Option<Option<Bytes>>>,
     now: Timestamp,
 ) -> Result<Vec<Option<Bytes>>, redb::Error> {
     let values = database.begin_read()?.open_table(VALUES)?;
-    let answers = keys.iter().zip(pending).map(|(key, pending)| match pending {
-        Some(pending) => Ok(pending),
+    let answers = keys.iter().zip(known).map(|(key, known)| match known {
+        Some(known) => Ok(known),
         None => read_row(&values, key, now),
     });
     answers.collect()

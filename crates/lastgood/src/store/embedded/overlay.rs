@@ -70,6 +70,11 @@ impl Overlay {
         2 * key.len() as u64 + row.map_or(0, |row| row.value.len() as u64) + OVERHEAD
     }
 
+    /// The keys of all pending writes.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Arc<str>> {
+        self.writes.keys().cloned()
+    }
+
     /// The pending write of `key`, if there is one.
     pub(super) fn get(&self, key: &str) -> Option<&Write> {
         self.writes.get(key)

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Bounds;
 use super::file::{self, Handle, READ_ONLY, Trouble};
+use super::keys::Keys;
 use super::overlay::{Overlay, Row};
 use crate::clock::{Clock, Timestamp};
 use crate::store::{Cursor, Page, StoreError, Usage};
@@ -44,6 +45,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) overlay: Overlay,
+    /// Those of the file and of the overlay.
+    pub(super) keys: Keys,
     pub(super) closing: bool,
     /// The last commit failed.
     pub(super) write_trouble: Option<String>,
@@ -56,12 +59,13 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(path: PathBuf, clock: Clock, bounds: Bounds, database: Handle) -> Arc<Self> {
+    pub(super) fn new(path: PathBuf, clock: Clock, bounds: Bounds, database: Handle, keys: Keys) -> Arc<Self> {
         Arc::new(Shared {
             path,
             clock,
             bounds,
             state: Mutex::new(State {
+                keys,
                 write_trouble: database.is_read_only().then(|| READ_ONLY.to_owned()),
                 ..State::default()
             }),
@@ -96,11 +100,13 @@ impl Shared {
         self.back.notify_all();
     }
 
-    /// What the pending write of `key` says, if there is one.
-    pub(super) fn pending(&self, key: &str, now: Timestamp) -> Option<Option<Bytes>> {
+    /// What `key` holds, where that is known without the file: a write of it is pending, or there never was one.
+    pub(super) fn known(&self, key: &str, now: Timestamp) -> Option<Option<Bytes>> {
         let state = self.state();
-        let write = state.overlay.get(key)?;
-        Some(write.row.as_ref().and_then(|row| row.live(now).cloned()))
+        match state.overlay.get(key) {
+            Some(write) => Some(write.row.as_ref().and_then(|row| row.live(now).cloned())),
+            None => (!state.closing && state.keys.lack(key)).then_some(None),
+        }
     }
 
     /// Reads from the file. A failure takes it out of use until the writer has seen to it. Blocks, and while the file
@@ -133,6 +139,8 @@ impl Shared {
                     state.write_trouble = Some(READ_ONLY.to_owned());
                 }
                 self.database.store(Some(Arc::new(database)));
+                // Another process may have had the file meanwhile.
+                state.keys = Keys::unread();
             }
             Err(trouble) => _ = state.trouble.get_or_insert((trouble, None)),
         }
@@ -145,7 +153,10 @@ impl Shared {
         let now = self.now();
         let is_news =
             state.logged.as_ref().is_none_or(|(why, at)| why != trouble.why() || now.since(*at) >= TELL_EVERY);
-        if is_news {
+        if state.is_refused_write(&trouble) {
+            // Its writers hear of it, and one of them logs it.
+            tracing::debug!(path = %self.path.display(), why = trouble.why(), "the cache file takes no writes");
+        } else if is_news {
             state.logged = Some((trouble.why().to_owned(), now));
             tracing::warn!(path = %self.path.display(), why = trouble.why(), "the cache file gives trouble");
         }
@@ -180,9 +191,15 @@ impl Shared {
         if !state.overlay.is_empty() && state.overlay.bytes() + cost > self.bounds.memory {
             return Ok(false);
         }
+        let before = state.overlay.bytes();
         state.overlay.insert(key, Some(row.clone()));
+        state.keys.insert(key);
+        let (now, enough) = (state.overlay.bytes(), self.bounds.enough());
         drop(state);
-        self.work.notify_all();
+        // With others that wait already, the writer looks by itself once their time is over: none of them has to wake it.
+        if before == 0 || (before < enough && now >= enough) {
+            self.work.notify_all();
+        }
         Ok(true)
     }
 
@@ -261,6 +278,11 @@ impl Shared {
 }
 
 impl State {
+    /// Whether `trouble` is no more than a disk that takes no writes.
+    fn is_refused_write(&self, trouble: &Trouble) -> bool {
+        matches!(trouble, Trouble::Failed(why) if self.write_trouble.as_ref() == Some(why))
+    }
+
     fn check_writable(&self) -> Result<(), StoreError> {
         if self.closing {
             return Err(StoreError::Unavailable("the store was closed".to_owned()));

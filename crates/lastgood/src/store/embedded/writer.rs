@@ -6,14 +6,18 @@ use std::{fmt, io};
 
 use super::file::{self, Handle, READ_ONLY, Trouble};
 use super::shared::{Shared, State};
+use crate::clock::Timestamp;
 use crate::store::StoreError;
 
 /// How long writes gather before they are committed together.
 const GATHER: Duration = Duration::from_millis(150);
-/// Enough to commit without waiting for more.
-const ENOUGH: u64 = 16 << 20;
 /// How often an idle store looks for expired rows.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// An idle store reads a page of the file's keys so often, until it has them all: a start has its first answers first.
+const READ_KEYS_EVERY: Duration = Duration::from_millis(20);
+/// Keys of a page, and how many of them are taken while readers wait.
+const PAGE_OF_KEYS: usize = 8_192;
+const TAKEN_AT_ONCE: usize = 256;
 /// How long after a failed write the disk is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait for readers of a file that is to be opened again.
@@ -35,6 +39,7 @@ fn run(shared: &Shared) {
         let closing = wait(shared);
         repair(shared);
         write(shared);
+        read_keys(shared);
         shared.room.notify_waiters();
         if closing {
             break;
@@ -58,11 +63,12 @@ fn wait(shared: &Shared) -> bool {
     if state.overlay.is_empty() && !state.closing {
         let quiet =
             |state: &mut super::shared::State| state.overlay.is_empty() && state.trouble.is_none() && !state.closing;
-        let idle = shared.work.wait_timeout_while(state, SWEEP_EVERY, quiet);
+        let at_most = if state.keys.are_to_be_read() { READ_KEYS_EVERY } else { SWEEP_EVERY };
+        let idle = shared.work.wait_timeout_while(state, at_most, quiet);
         state = idle.unwrap_or_else(PoisonError::into_inner).0;
     }
     let gathering = |state: &mut State| {
-        state.overlay.bytes() < ENOUGH.min(shared.bounds.memory / 2)
+        state.overlay.bytes() < shared.bounds.enough()
             && state.trouble.is_none()
             && !state.closing
             && !state.overlay.is_empty()
@@ -100,7 +106,7 @@ fn write(shared: &Shared) {
             state.overlay.settle(&batch);
             if state.write_trouble.take().is_some() {
                 state.logged = None;
-                tracing::info!(path = %shared.path().display(), "the cache file can be written again");
+                tracing::debug!(path = %shared.path().display(), "the cache file can be written again");
             }
         }
         Err(trouble) => {
@@ -108,6 +114,36 @@ fn write(shared: &Shared) {
             shared.report(trouble);
             // redb serves no reads after a failed write until it is opened again.
             repair(shared);
+        }
+    }
+}
+
+/// Reads a page of the file's keys, where they are to be read.
+fn read_keys(shared: &Shared) {
+    let is_due = {
+        let state = shared.state();
+        state.keys.are_to_be_read() && !state.closing
+    };
+    let Some(handle) = shared.database.load_full().filter(|_| is_due) else { return };
+    let read = file::contained(|| {
+        let (rows, _) = file::usage(&handle)?;
+        let after = {
+            let State { keys, overlay, .. } = &mut *shared.state();
+            let count = usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(overlay.len());
+            keys.read_on(count, overlay.keys())
+        };
+        // Those that have expired, too: the clock may be set back.
+        file::keys(&handle, "", after.as_deref(), PAGE_OF_KEYS, Timestamp::EPOCH)
+    });
+    drop(handle);
+    match read {
+        Ok((keys, end)) => {
+            keys.chunks(TAKEN_AT_ONCE).for_each(|some| shared.state().keys.take(some));
+            shared.state().keys.are_read_to(end);
+        }
+        Err(trouble) => {
+            shared.state().keys.give_up();
+            shared.report(trouble);
         }
     }
 }

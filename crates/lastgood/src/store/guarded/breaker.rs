@@ -52,7 +52,9 @@ pub(super) struct Breaker {
 }
 
 struct Recent {
-    bad: VecDeque<bool>,
+    were_bad: VecDeque<bool>,
+    /// How many of them were.
+    bad: usize,
     timeouts_in_a_row: usize,
     last: Instant,
 }
@@ -75,7 +77,12 @@ impl Breaker {
             failures_to_open: guard.failures_to_open.clamp(1, guard.window.max(1)),
             timeouts_to_open: guard.timeouts_to_open.max(1),
             generation: AtomicU64::new(0),
-            recent: Mutex::new(Recent { bad: VecDeque::new(), timeouts_in_a_row: 0, last: Instant::now() }),
+            recent: Mutex::new(Recent {
+                were_bad: VecDeque::new(),
+                bad: 0,
+                timeouts_in_a_row: 0,
+                last: Instant::now(),
+            }),
             changes: watch::Sender::new(BreakerState::Closed),
             counters: Counters::default(),
         }
@@ -110,7 +117,7 @@ impl Breaker {
 
     /// Takes note of a call's outcome. `true` means that this one opened the breaker, and that the caller now owes it
     /// a recovery.
-    pub(super) fn record(&self, generation: u64, outcome: Outcome) -> bool {
+    pub(super) fn record_at(&self, generation: u64, outcome: Outcome, now: Instant) -> bool {
         self.count(outcome);
         if outcome == Outcome::Neutral {
             return false;
@@ -119,11 +126,10 @@ impl Breaker {
         if self.generation.load(Ordering::Acquire) != generation {
             return false;
         }
-        let now = Instant::now();
-        if now.duration_since(recent.last) >= FORGET_AFTER {
+        if now.saturating_duration_since(recent.last) >= FORGET_AFTER {
             recent.forget();
         }
-        recent.last = now;
+        recent.last = now.max(recent.last);
         recent.note(outcome, self.window);
         if !self.is_too_much(&recent) {
             return false;
@@ -136,9 +142,8 @@ impl Breaker {
     }
 
     fn is_too_much(&self, recent: &Recent) -> bool {
-        let bad = recent.bad.iter().filter(|bad| **bad).count();
         recent.timeouts_in_a_row >= self.timeouts_to_open
-            || (bad >= self.failures_to_open && bad * 2 >= recent.bad.len())
+            || (recent.bad >= self.failures_to_open && recent.bad * 2 >= recent.were_bad.len())
     }
 
     /// Only for the recovery task.
@@ -193,15 +198,17 @@ impl Breaker {
 
 impl Recent {
     fn note(&mut self, outcome: Outcome, window: usize) {
-        if self.bad.len() == window {
-            self.bad.pop_front();
+        if self.were_bad.len() == window {
+            self.bad -= usize::from(self.were_bad.pop_front().unwrap_or_default());
         }
-        self.bad.push_back(outcome != Outcome::Good);
+        self.were_bad.push_back(outcome != Outcome::Good);
+        self.bad += usize::from(outcome != Outcome::Good);
         self.timeouts_in_a_row = if outcome == Outcome::TimedOut { self.timeouts_in_a_row + 1 } else { 0 };
     }
 
     fn forget(&mut self) {
-        self.bad.clear();
+        self.were_bad.clear();
+        self.bad = 0;
         self.timeouts_in_a_row = 0;
     }
 }
@@ -209,6 +216,12 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Breaker {
+        fn record(&self, generation: u64, outcome: Outcome) -> bool {
+            self.record_at(generation, outcome, Instant::now())
+        }
+    }
 
     fn breaker() -> Breaker {
         Breaker::new(&Guard::default())

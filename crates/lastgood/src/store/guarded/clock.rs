@@ -3,8 +3,9 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
+use super::call::Held;
 use super::{GuardedStore, Kind};
 use crate::clock::Timestamp;
 use crate::store::{StoreError, Version};
@@ -112,21 +113,30 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// How far the store's clock is ahead when this process's says `now`, which may have been set since.
-    fn ahead_at(&self, now: Timestamp) -> Ahead {
+    /// How far the store's clock is ahead when this process's says `now`, which may have been set since; `moment` is the same
+    /// by the monotonic clock.
+    fn ahead_at(&self, moment: Instant, now: Timestamp) -> Ahead {
+        self.ahead_after(moment - self.at, now)
+    }
+
+    /// The same, so long after it was measured.
+    fn ahead_after(&self, passed: Duration, now: Timestamp) -> Ahead {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        let (passed, by_clock) = (millis(self.at.elapsed()), millis(now.since(self.local)));
-        let set_by = by_clock.saturating_sub(passed);
+        let set_by = millis(now.since(self.local)).saturating_sub(millis(passed));
         // Two changes of one process within a millisecond keep their order.
         let set_by = if set_by.abs() <= ROUNDING { 0 } else { set_by };
         Ahead { by: self.ahead.by.saturating_sub(set_by), ..self.ahead }
     }
 
-    /// Whether it is still what it was, when this process's clock says `now`.
-    fn holds(&self, now: Timestamp) -> bool {
-        let passed = self.at.elapsed();
+    /// The same, if it is still what it was.
+    fn if_holds(&self, moment: Instant, now: Timestamp) -> Option<Ahead> {
+        let passed = moment - self.at;
         let has_jumped = passed.abs_diff(now.since(self.local)) > JUMP;
-        passed < KNOWN_FOR && !has_jumped && !self.is_doubted
+        (passed < KNOWN_FOR && !has_jumped && !self.is_doubted).then(|| self.ahead_after(passed, now))
+    }
+
+    fn holds(&self, moment: Instant, now: Timestamp) -> bool {
+        self.if_holds(moment, now).is_some()
     }
 
     fn is_to_be_refined(&self) -> bool {
@@ -140,9 +150,6 @@ impl GuardedStore {
     /// How far the store's clock is ahead; asks the store where that is not known. Nothing for a store that one process has
     /// to itself.
     pub(crate) async fn ahead(&self) -> Result<Ahead, StoreError> {
-        if self.inner.log().is_none() {
-            return Ok(Ahead::NONE);
-        }
         if let Some(known) = self.known_ahead() {
             return Ok(known);
         }
@@ -169,7 +176,8 @@ impl GuardedStore {
     /// Counts another measurement where one is due: failed ones count too, so that their number is limited.
     fn begins_to_refine(&self) -> bool {
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = measured.as_mut().filter(|known| known.holds(self.clock.now()) && known.is_to_be_refined());
+        let (moment, now) = self.clock.moment();
+        let known = measured.as_mut().filter(|known| known.holds(moment, now) && known.is_to_be_refined());
         known.is_some_and(|known| {
             (known.refined, known.asked_at) = (known.refined + 1, Instant::now());
             true
@@ -185,7 +193,8 @@ impl GuardedStore {
         };
         let trip = at.elapsed();
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = measured.filter(|known| known.holds(self.clock.now()));
+        let (moment, now) = self.clock.moment();
+        let known = measured.filter(|known| known.holds(moment, now));
         if known.is_some_and(|known| answered.is_none() || known.ahead.at_most_wrong_by <= wrong_by(trip)) {
             return Ok(());
         }
@@ -196,7 +205,7 @@ impl GuardedStore {
             let before =
                 measured.map_or_else(|| self.before_the_first(by, local), |measured| self.before(&measured, local));
             let rough = Ahead { by, at_most_wrong_by: wrong_by(trip), before };
-            measured.map_or(rough, |earlier| rough.or_as_before(earlier.ahead_at(self.clock.now())))
+            measured.map_or(rough, |earlier| rough.or_as_before(earlier.ahead_at(moment, now)))
         });
         *measured = Some(Measured { ahead, at, local, is_doubted: false, refined, asked_at: at });
         drop(measured);
@@ -209,8 +218,8 @@ impl GuardedStore {
     pub(crate) fn assumed_ahead(&self) -> Option<Ahead> {
         self.inner.log()?;
         let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let now = self.clock.now();
-        Some(Ahead { before: self.before(&measured, now), ..measured.ahead_at(now) })
+        let (moment, now) = self.clock.moment();
+        Some(Ahead { before: self.before(&measured, now), ..measured.ahead_at(moment, now) })
     }
 
     /// The same before the clock read `local`, where it was measured then for the first time. A clock that jumps before
@@ -265,9 +274,34 @@ impl GuardedStore {
     }
 
     fn known_ahead(&self) -> Option<Ahead> {
-        let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let now = self.clock.now();
-        measured.holds(now).then(|| measured.ahead_at(now))
+        let (moment, now) = self.clock.moment();
+        self.known_ahead_at(moment, now)
+    }
+
+    /// As [`GuardedStore::ahead`], where that need not be asked for; `moment` and `now` are of one look at the clock.
+    fn known_ahead_at(&self, moment: Instant, now: Timestamp) -> Option<Ahead> {
+        if self.inner.log().is_none() {
+            return Some(Ahead::NONE);
+        }
+        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.as_ref().and_then(|measured| measured.if_holds(moment, now))
+    }
+
+    /// How far the store's clock is ahead, and what `key` holds, for a caller who waits until `deadline`; `moment` and `now` are of
+    /// one look at the clock.
+    pub(crate) async fn ahead_and_get(
+        &self,
+        key: &str,
+        (moment, now): (Instant, Timestamp),
+        deadline: Instant,
+    ) -> Result<(Ahead, Held), StoreError> {
+        match self.known_ahead_at(moment, now) {
+            Some(ahead) => Ok((ahead, self.read_by(key, moment, Some(deadline)).await?)),
+            None => {
+                let ahead = timeout_at(deadline, self.ahead()).await.unwrap_or(Err(StoreError::Timeout))?;
+                Ok((ahead, self.read_by(key, Instant::now(), Some(deadline)).await?))
+            }
+        }
     }
 }
 

@@ -20,7 +20,11 @@ const CLOSE_BUDGET: Duration = Duration::from_secs(10);
 #[async_trait]
 impl Store for GuardedStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        self.call(Kind::Read, || self.inner.get(key)).await
+        Ok(self.read_by(key, Instant::now(), None).await?.0)
+    }
+
+    async fn get_by(&self, key: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.read_by(key, Instant::now(), Some(deadline)).await?.0)
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
@@ -32,15 +36,15 @@ impl Store for GuardedStore {
     }
 
     async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
-        self.call(Kind::Write, || self.inner.remove(keys)).await
+        self.call(Kind::Removal, || self.inner.remove(keys)).await
     }
 
     async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
-        self.call(Kind::Write, || self.inner.list(prefix, cursor, limit)).await
+        self.call(Kind::Search, || self.inner.list(prefix, cursor, limit)).await
     }
 
     async fn probe(&self) -> Result<Usage, StoreError> {
-        match self.call(Kind::Write, || self.inner.probe()).await {
+        match self.call(Kind::Search, || self.inner.probe()).await {
             // A health check wants to know what the store failed by.
             Err(why) => Err(self.cause(why)),
             probed => probed,
@@ -48,11 +52,13 @@ impl Store for GuardedStore {
     }
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
-        self.call(Kind::Write, || self.inner.add(addition)).await
+        let kind = if addition.counts.iter().all(|(_, more)| *more == 0) { Kind::Search } else { Kind::Write };
+        self.call_that(|_| kind, Kind::Write, || self.inner.add(addition)).await
     }
 
     async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
-        self.call(Kind::Write, || self.inner.update_fields(update)).await
+        let kind = if update.set.is_none() { Kind::Search } else { Kind::Write };
+        self.call_that(|_| kind, Kind::Write, || self.inner.update_fields(update)).await
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -61,22 +67,23 @@ impl Store for GuardedStore {
 
     async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
         let (sent_at, may_take) = (Instant::now(), self.may_take(removals.first().map(|(_, expected)| expected)));
-        let ended = self.call(Kind::Write, || self.inner.remove_if(removals)).await;
+        let ended = self.call(Kind::Removal, || self.inner.remove_if(removals)).await;
         if !self.is_odd(&ended, sent_at, may_take) {
             return ended;
         }
         let removals: Vec<_> = removals.iter().map(|(key, expected)| (key.clone(), expected.whenever())).collect();
-        self.call(Kind::Write, || self.inner.remove_if(&removals)).await
+        self.call(Kind::Removal, || self.inner.remove_if(&removals)).await
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         let (sent_at, may_take) = (Instant::now(), self.may_take(swap.expected.as_ref()));
-        let ended = self.call(Kind::Write, || self.inner.swap(swap)).await;
+        let ended =
+            self.call_that(|swapped| kind_of(swap, *swapped), kind_of(swap, true), || self.inner.swap(swap)).await;
         if !self.is_odd(&ended, sent_at, may_take) {
             return ended;
         }
         let swap = swap.whenever();
-        self.call(Kind::Write, || self.inner.swap(&swap)).await
+        self.call_that(|swapped| kind_of(&swap, *swapped), kind_of(&swap, true), || self.inner.swap(&swap)).await
     }
 
     fn commands(&self) -> Option<u64> {
@@ -146,9 +153,18 @@ impl Watch for GuardedStore {
     /// Guarded like a write: no caller waits for it.
     async fn checksums(&self, keys: &[String]) -> Result<Vec<Option<u32>>, StoreError> {
         match self.inner.watch() {
-            Some(watch) => self.call(Kind::Write, || watch.checksums(keys)).await,
+            Some(watch) => self.call(Kind::Search, || watch.checksums(keys)).await,
             None => Ok(vec![None; keys.len()]),
         }
+    }
+}
+
+/// What a swap is: one that met another value than it expected wrote nothing.
+fn kind_of(swap: &Swap, swapped: bool) -> Kind {
+    match swap.to {
+        _ if !swapped => Kind::Search,
+        Some(_) => Kind::Write,
+        None => Kind::Removal,
     }
 }
 

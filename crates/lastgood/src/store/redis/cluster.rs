@@ -282,7 +282,7 @@ impl Cluster {
     fn partly(&self, fault: &Fault, error: StoreError) -> StoreError {
         let StoreError::Unavailable(why) = error else { return error };
         let needed = match fault {
-            Fault::Down(_) => 1,
+            Fault::Down(_) | Fault::Late => 1,
             Fault::Redis(error) => match error.code() {
                 None => 1,
                 // This one is connected, too.

@@ -16,7 +16,7 @@ use super::reply;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// The backstop of callers that set no deadline of their own.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The longest that a server may take to say whether it is a primary.
 const ROLE_WITHIN: Duration = Duration::from_secs(1);

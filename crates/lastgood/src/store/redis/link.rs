@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::RedisOptions;
+use super::joined::Joined;
 use super::options::Server;
 
 /// Why a command has no answer.
@@ -16,6 +18,8 @@ use super::options::Server;
 pub(super) enum Fault {
     /// There is no connection.
     Down(Arc<String>),
+    /// There is none by the time until which its caller waits.
+    Late,
     /// The connection or the server says so.
     Redis(RedisError),
 }
@@ -23,6 +27,8 @@ pub(super) enum Fault {
 /// The one connection, when there is one.
 pub(super) struct Link {
     options: RedisOptions,
+    /// The connection's, which has to run for any answer to come.
+    pub(super) runtime: Handle,
     live: ArcSwapOption<Live>,
     /// Where the last connection leads, or led.
     server: ArcSwapOption<Server>,
@@ -37,9 +43,11 @@ pub(super) struct Link {
 }
 
 /// One connection and its number, so that a late report about the last one does not end this one.
-struct Live {
+pub(super) struct Live {
     number: u64,
     connection: MultiplexedConnection,
+    /// Those that wait for one that is silent do not wait for the next one.
+    pub(super) reads: Joined,
 }
 
 impl Link {
@@ -47,6 +55,7 @@ impl Link {
         let why = format!("not connected to {options} yet");
         Arc::new(Link {
             options,
+            runtime: Handle::current(),
             live: ArcSwapOption::empty(),
             server: ArcSwapOption::empty(),
             why_down: ArcSwap::from_pointee(why),
@@ -96,34 +105,44 @@ impl Link {
 
     pub(super) fn put_up(&self, connection: MultiplexedConnection) {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        self.live.store(Some(Arc::new(Live { number, connection })));
+        self.live.store(Some(Arc::new(Live { number, connection, reads: Joined::default() })));
     }
 
     /// Sends one command over the connection that there is.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
-        let (number, mut connection) = self.connection()?;
+        self.query_over(&*self.live()?, command).await
+    }
+
+    pub(super) async fn query_over<T: FromRedisValue>(&self, live: &Live, command: &Cmd) -> Result<T, Fault> {
         self.count(1);
-        let mut watch = Unanswered { link: self, answered: false };
-        let result = command.query_async(&mut connection).await;
+        let mut watch = self.watch();
+        let result = command.query_async(&mut live.connection.clone()).await;
         watch.answered = true;
-        self.judge(number, result)
+        self.judge(live.number, result)
     }
 
     /// Sends several commands together. The answers may be the server's errors.
     pub(super) async fn query_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
-        let (number, mut connection) = self.connection()?;
+        let live = self.live()?;
         self.count(commands.len());
-        let mut watch = Unanswered { link: self, answered: false };
-        let result = connection.send_packed_commands(commands, 0, commands.len()).await;
+        let mut watch = self.watch();
+        let result = live.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
         watch.answered = true;
-        self.judge(number, result)
+        self.judge(live.number, result)
     }
 
-    fn connection(&self) -> Result<(u64, MultiplexedConnection), Fault> {
-        match &*self.live.load() {
-            Some(live) => Ok((live.number, live.connection.clone())),
-            None => Err(Fault::Down(self.why_down.load_full())),
-        }
+    /// The connection that there is.
+    pub(super) fn live(&self) -> Result<Arc<Live>, Fault> {
+        self.live.load_full().ok_or_else(|| self.down())
+    }
+
+    pub(super) fn down(&self) -> Fault {
+        Fault::Down(self.why_down.load_full())
+    }
+
+    /// For as long as a caller waits for an answer.
+    pub(super) fn watch(&self) -> Unanswered<'_> {
+        Unanswered { link: self, answered: false }
     }
 
     fn judge<T>(&self, number: u64, result: Result<T, RedisError>) -> Result<T, Fault> {
@@ -160,9 +179,9 @@ pub(super) fn single(error: RedisError) -> RedisError {
 }
 
 /// Tells the supervisor of a caller that gave up waiting: the server may have fallen silent.
-struct Unanswered<'a> {
+pub(super) struct Unanswered<'a> {
     link: &'a Link,
-    answered: bool,
+    pub(super) answered: bool,
 }
 
 impl Drop for Unanswered<'_> {

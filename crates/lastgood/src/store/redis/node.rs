@@ -3,10 +3,13 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::RedisOptions;
-use super::link::Link;
+use super::joined;
+use super::link::{Fault, Link};
 use super::supervisor::{Target, supervise};
 
 /// A [`Link`] and its supervisor, which ends with it.
@@ -25,6 +28,11 @@ impl Node {
 
     pub(super) fn link(&self) -> Arc<Link> {
         Arc::clone(&self.link)
+    }
+
+    /// What a key holds, asked for together with others where many ask.
+    pub(super) async fn get(&self, key: &str, deadline: Instant) -> Result<Option<Bytes>, Fault> {
+        joined::get(&self.link, key, deadline).await
     }
 
     /// Hangs up for good.

@@ -8,6 +8,7 @@ use crate::store::{StoreError, dialect};
 pub(super) fn read_error(fault: &Fault) -> StoreError {
     match fault {
         Fault::Down(why) => StoreError::Unavailable(why.to_string()),
+        Fault::Late => StoreError::Timeout,
         Fault::Redis(error) => store_error(error),
     }
 }
