@@ -165,13 +165,13 @@ impl Region {
         match timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout)) {
             Ok((ahead, values)) => {
                 let mut entries = Vec::with_capacity(keys.len());
+                let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
                 for ((place, key), bytes) in places.iter().zip(&keys).zip(values) {
                     let seen = Seen::of(bytes.as_ref());
                     let value = bytes.filter(|_| matches!(seen, Seen::Value(_)));
-                    entries.push(value.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at)));
+                    entries.push(value.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at, now)));
                     stored[*place] = Stored { seen, ahead, ..Stored::default() };
                 }
-                let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
                 let were_there: Vec<bool> = entries.iter().map(Option::is_some).collect();
                 // What cannot be judged is loaded.
                 let are_judged = self.cache.tags.apply(&tier.store, &mut entries, deadline, now, policy).await;

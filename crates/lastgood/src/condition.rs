@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub struct Condition {
     name: String,
     clock: Clock,
     is_logged: bool,
+    /// Whether the state is [`State::Ok`], for those that have one more success to note.
+    is_ok: AtomicBool,
     inner: Mutex<Inner>,
     durations: Durations,
 }
@@ -90,6 +93,8 @@ struct Inner {
     faults: BTreeMap<String, Fault>,
     /// Loads that failed since it began to fail.
     failures: u64,
+    /// For how many seconds it failed the last time.
+    failed_for: u64,
     lines: Lines,
 }
 
@@ -108,15 +113,32 @@ struct Lines {
     changes: u32,
     /// When a lasting fault was logged last.
     reminded: Timestamp,
+    /// Whether the last change in the log is that it fails. What changes too often to be logged each time is logged as it
+    /// is once there may be a line again.
+    say_that_it_fails: bool,
 }
 
 impl Condition {
     /// The condition of `name`, such as a host name; `kind` is what it is in the log: `host`, `source`, `store`.
     pub fn new(kind: &'static str, name: impl Into<String>, clock: Clock) -> Self {
-        let inner =
-            Inner { state: State::Unknown, since: None, faults: BTreeMap::new(), failures: 0, lines: Lines::default() };
+        let inner = Inner {
+            state: State::Unknown,
+            since: None,
+            faults: BTreeMap::new(),
+            failures: 0,
+            failed_for: 0,
+            lines: Lines::default(),
+        };
         let durations = Durations::default();
-        Condition { kind, name: name.into(), clock, is_logged: true, inner: Mutex::new(inner), durations }
+        Condition {
+            kind,
+            name: name.into(),
+            clock,
+            is_logged: true,
+            is_ok: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+            durations,
+        }
     }
 
     /// As [`Condition::new`], for a condition made of others, which log for it.
@@ -157,6 +179,9 @@ impl Condition {
 
     /// `part` answered as it should.
     pub fn succeeded(&self, part: &str) {
+        if self.is_ok.load(Ordering::Acquire) {
+            return;
+        }
         let now = self.clock.now();
         let mut inner = self.inner();
         inner.forget_old(now);
@@ -164,6 +189,11 @@ impl Condition {
         if inner.faults.is_empty() {
             self.become_well(&mut inner, now);
         }
+    }
+
+    /// Whether `part` failed and has not answered since.
+    pub(crate) fn fails(&self, part: &str) -> bool {
+        !self.is_ok.load(Ordering::Acquire) && self.inner().faults.contains_key(part)
     }
 
     /// Everything answers again, all failed parts included.
@@ -197,14 +227,23 @@ impl Condition {
         inner.faults.insert(part.to_owned(), Fault { message: format!("{part}: {why}"), until, at: now });
         inner.failures += 1;
         if inner.state != State::Failing {
+            // What was forgotten meanwhile begins again.
+            inner.lines.say_that_it_fails &= inner.state == State::Ok;
             inner.turn(State::Failing, now);
+            self.is_ok.store(false, Ordering::Release);
             inner.failures = 1;
-            inner.lines.reminded = now;
-            if self.is_logged && inner.lines.may_log_change(now) {
+        }
+        if !self.is_logged {
+            return;
+        }
+        if !inner.lines.say_that_it_fails {
+            if inner.lines.may_log_change(now) {
+                inner.lines.say_that_it_fails = true;
+                inner.lines.reminded = now;
                 let (kind, name) = (self.kind, &self.name);
                 tracing::warn!(kind, name, part, reason = %why, detail, "a {kind} fails");
             }
-        } else if self.is_logged && now.since(inner.lines.reminded) >= REMIND_EVERY {
+        } else if now.since(inner.lines.reminded) >= REMIND_EVERY {
             inner.lines.reminded = now;
             let (kind, name, failures) = (self.kind, &self.name, inner.failures);
             let seconds = inner.since.map_or(0, |since| now.since(since).as_secs());
@@ -226,16 +265,18 @@ impl Condition {
     }
 
     fn become_well(&self, inner: &mut Inner, now: Timestamp) {
-        let (before, since, failures) = (inner.state, inner.since, inner.failures);
-        if before == State::Ok {
-            return;
+        if inner.state != State::Ok {
+            inner.turn(State::Ok, now);
         }
-        inner.turn(State::Ok, now);
-        if before == State::Failing && self.is_logged && inner.lines.may_log_change(now) {
-            let (kind, name) = (self.kind, &self.name);
-            let seconds = since.map_or(0, |since| now.since(since).as_secs());
+        if self.is_logged && inner.lines.say_that_it_fails {
+            if !inner.lines.may_log_change(now) {
+                return;
+            }
+            inner.lines.say_that_it_fails = false;
+            let (kind, name, failures, seconds) = (self.kind, &self.name, inner.failures, inner.failed_for);
             tracing::info!(kind, name, failures, seconds, "a {kind} works again");
         }
+        self.is_ok.store(true, Ordering::Release);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -289,6 +330,9 @@ impl Drop for LoadOf<'_> {
 
 impl Inner {
     fn turn(&mut self, state: State, now: Timestamp) {
+        if self.state == State::Failing {
+            self.failed_for = self.since.map_or(0, |since| now.since(since).as_secs());
+        }
         (self.state, self.since) = (state, Some(now));
     }
 

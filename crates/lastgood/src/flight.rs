@@ -8,11 +8,12 @@
 //! A detached flight remembers what came over it, because its callers are answered all the same: see `given.rs`.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
+use quick_cache::DefaultHashBuilder;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -87,6 +88,11 @@ impl Flight {
     /// Waits for the load. Waiting past the flight's own deadline means that its task hangs in code that never
     /// yields, and ends in [`Reason::TimedOut`].
     pub(crate) async fn wait(&self) -> Completed {
+        self.wait_until(self.overdue_at).await.unwrap_or_else(|| self.overdue())
+    }
+
+    /// As [`Flight::wait`]; `None` where that takes longer than until `patience` ends. One timer is for both.
+    pub(crate) async fn wait_until(&self, patience: Instant) -> Option<Completed> {
         let leader = async {
             loop {
                 let done = self.done.notified();
@@ -96,9 +102,14 @@ impl Flight {
                 done.await;
             }
         };
-        tokio::time::timeout_at(self.overdue_at, leader).await.unwrap_or_else(|_| {
-            Err(Arc::new(Error::new(Reason::TimedOut, "the load did not end within its hard timeout")))
-        })
+        match tokio::time::timeout_at(patience.min(self.overdue_at), leader).await {
+            Ok(completed) => Some(completed),
+            Err(_) => (self.overdue_at <= patience).then(|| self.overdue()),
+        }
+    }
+
+    fn overdue(&self) -> Completed {
+        Err(Arc::new(Error::new(Reason::TimedOut, "the load did not end within its hard timeout")))
     }
 
     fn absent(&self) -> MutexGuard<'_, Vec<String>> {
@@ -143,23 +154,23 @@ pub(crate) fn after(wait: Duration) -> Instant {
 }
 
 /// As good as never.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const SHARDS: usize = 16;
 
 /// All flights of a cache.
 pub(crate) struct Flights {
     shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 /// The flights of some keys.
 #[derive(Default)]
 struct Shard {
     /// Those that readers join, and that write.
-    current: HashMap<Key, Arc<Flight>>,
+    current: HashMap<Key, Arc<Flight>, DefaultHashBuilder>,
     /// Those that go on for the readers that they have.
-    detached: HashMap<Key, Vec<Arc<Flight>>>,
+    detached: HashMap<Key, Vec<Arc<Flight>>, DefaultHashBuilder>,
 }
 
 impl Shard {
@@ -207,7 +218,7 @@ pub(crate) enum Next {
 
 impl Flights {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Flights { shards: Default::default(), hasher: RandomState::new() })
+        Arc::new(Flights { shards: Default::default(), hasher: DefaultHashBuilder::default() })
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {

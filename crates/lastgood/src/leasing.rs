@@ -25,7 +25,7 @@ impl Region {
         let fence = match &stored.seen {
             Seen::Unread => return Next::Load(Right::Unfenced),
             Seen::Nothing => None,
-            Seen::Value(version) => Some(version.clone()),
+            Seen::Value(ends) => Some(ends.version()),
             Seen::Claimed(claim) if self.is_overtaken(tier, &key, claim, stored.ahead) => {
                 Some(Version::of(&claim.encode()))
             }
@@ -38,7 +38,7 @@ impl Region {
         let claim = leases.claim(stored.ahead.stored(self.cache.clock.now())).encode();
         // A value stays where it is, for others to serve.
         let (place, expected, fence) = match (&stored.seen, fence) {
-            (Seen::Value(version), fence) => (leases.key_of(&key, version), None, fence),
+            (Seen::Value(ends), fence) => (leases.key_of(&key, &ends.version()), None, fence),
             (_, expected) => (key.clone(), expected, Some(Version::of(&claim))),
         };
         let mut swap = Swap { key: place, expected, to: Some((claim, TERM)) };

@@ -81,6 +81,7 @@ impl Held {
         Held([&key.region.to_le_bytes()[..], key.name.as_bytes()].concat().into())
     }
 
+    #[inline]
     fn parts(&self) -> (RegionId, &[u8]) {
         let (region, name) = self.0.split_first_chunk::<REGION>().unwrap_or((&[0; REGION], &[]));
         (RegionId::from_le_bytes(*region), name)
@@ -100,8 +101,10 @@ impl Hash for Held {
 }
 
 impl Equivalent<Held> for KeyRef<'_> {
+    #[inline]
     fn equivalent(&self, key: &Held) -> bool {
-        key.parts() == (self.region, self.name.as_bytes())
+        let Some((region, name)) = key.0.split_first_chunk() else { return false };
+        RegionId::from_le_bytes(*region) == self.region && name == self.name.as_bytes()
     }
 }
 
@@ -124,6 +127,13 @@ const HOT_PART: f64 = 0.97;
 /// refused: capacity is per shard.
 const MIN_SHARD_BYTES: u64 = 16 << 20;
 
+/// A guess at what an entry takes. Half as many keys as entries are taken to find room are remembered once they are evicted, for
+/// some 45 bytes each: one that comes again soon is kept for longer. Small entries take less than half of this; a quarter as many
+/// keys as entries is as good as more.
+const BYTES_OF_AN_ENTRY: u64 = 2_048;
+/// The most entries that are taken to find room, for that.
+const MOST: usize = 1 << 20;
+
 /// The memory tier. S3-FIFO, which keeps repeatedly read entries over a single scan.
 pub(crate) struct Memory {
     entries: QuickCache<Held, Arc<Entry>, ByBytes>,
@@ -139,7 +149,7 @@ impl Memory {
         let shards = prev_power_of_two((max_bytes / MIN_SHARD_BYTES).clamp(1, cores * 4));
         let options = OptionsBuilder::new()
             .weight_capacity(max_bytes)
-            .estimated_items_capacity(usize::try_from(max_bytes / 4096).unwrap_or(1 << 16).clamp(64, 1 << 16))
+            .estimated_items_capacity(usize::try_from(max_bytes / BYTES_OF_AN_ENTRY).unwrap_or(MOST).clamp(64, MOST))
             .hot_allocation(HOT_PART)
             .shards(usize::try_from(shards).unwrap_or(1))
             .build()
@@ -153,6 +163,7 @@ impl Memory {
         largest_body((self.shard_bytes as f64 * HOT_PART) as u64)
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
         point();
         self.entries.get(key)

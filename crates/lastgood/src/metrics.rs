@@ -1,7 +1,7 @@
 //! What a region counts. Plain atomics; an exporter reads a [`RegionStats`].
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,37 +10,19 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Reason};
 use crate::outcome::{Outcome, Tier};
 
+mod striped;
+
+use self::striped::Striped;
+
 /// Upper bounds of the load latency buckets, in milliseconds; above the last is the rest.
 pub const LATENCY_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000];
-
-/// A counter in several places, one a thread, for what every hit counts: threads that add to one place would wait for
-/// each other's cache line.
-#[derive(Default)]
-struct Striped([Stripe; STRIPES]);
-
-#[derive(Default)]
-#[repr(align(128))]
-struct Stripe(AtomicU64);
-
-const STRIPES: usize = 8;
-
-impl Striped {
-    fn add(&self) {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        thread_local!(static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES);
-        add(&self.0[STRIPE.with(|stripe| *stripe)].0);
-    }
-
-    fn read(&self) -> u64 {
-        self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
-    }
-}
 
 /// The time that an answer takes, of one in 256 of a thread: to take each would cost as much as a hit does.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Option<Instant>);
 
 impl Stopwatch {
+    #[inline]
     pub(crate) fn start() -> Stopwatch {
         thread_local!(static READS: Cell<u8> = const { Cell::new(0) });
         let reads = READS.with(|reads| reads.replace(reads.get().wrapping_add(1)));
@@ -101,8 +83,17 @@ fn is_past_a_minute(noted: u64, seconds: u64) -> bool {
 impl Counters {
     /// Counts an answer, and the time that it took where that was taken and memory gave it.
     pub(crate) fn count_timed(&self, outcome: Outcome, stopwatch: Stopwatch) {
-        self.count(outcome);
-        if let Some(started) = stopwatch.0.filter(|_| outcome == Outcome::Hit(Tier::Memory)) {
+        match outcome {
+            Outcome::Hit(Tier::Memory) => self.count_hit(stopwatch),
+            _ => self.count(outcome),
+        }
+    }
+
+    /// The same of an answer that memory gave.
+    #[inline]
+    pub(crate) fn count_hit(&self, stopwatch: Stopwatch) {
+        self.hits_memory.add();
+        if let Some(started) = stopwatch.0 {
             self.memory_hits.add(started.elapsed());
         }
     }

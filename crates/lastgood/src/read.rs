@@ -4,15 +4,14 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::clock::Timestamp;
-use crate::entry::{Freshness, Loaded, Persist};
+use crate::entry::{Entry, Freshness, Loaded, Persist};
 use crate::error::{Error, Reason};
 use crate::flight::{Completed, Flight, JoinOrStart, LeaderGuard, Origin, after};
 use crate::lease::{Approach, Next, Right};
@@ -23,6 +22,7 @@ use crate::region::{Answer, Composed, Region};
 use crate::shared::Backoff;
 use crate::verification::Standing;
 
+mod at_once;
 mod stored;
 
 /// What to do about a read, judged from memory alone.
@@ -49,10 +49,29 @@ impl Region {
         L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
         G: Send + 'static,
     {
-        if !self.cache.enabled.load(Ordering::Relaxed) {
+        match self.at_once(name) {
+            (Some(entry), Some(at)) => Ok(Answer::fresh(entry, at)),
+            (held, _) => self.read_held(name, held, siblings, load).await,
+        }
+    }
+
+    /// As [`Region::read`], once what memory holds was judged.
+    async fn read_judged<F, L, G>(
+        &self,
+        name: &str,
+        judgement: Judgement,
+        siblings: &[String],
+        load: F,
+    ) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
+        G: Send + 'static,
+    {
+        if !self.is_enabled() {
             return self.bypass(name, load).await;
         }
-        match self.judge(name) {
+        match judgement {
             Judgement::Serve(answer) => Ok(answer),
             Judgement::Refuse(error) => Err(error),
             Judgement::Refresh(answer) => {
@@ -75,8 +94,16 @@ impl Region {
 
     /// Judges what memory holds. The one place where freshness, backoffs and last good meet.
     pub(crate) fn judge(&self, name: &str) -> Judgement {
+        match self.at_once(name) {
+            (Some(entry), Some(at)) => Judgement::Serve(Answer::fresh(entry, at)),
+            (held, _) => self.judge_held(name, held),
+        }
+    }
+
+    /// The same of what was found in memory.
+    fn judge_held(&self, name: &str, held: Option<Arc<Entry>>) -> Judgement {
         let at = self.cache.clock.now();
-        let held = self.held(name).map(|entry| self.answer(entry, Outcome::Hit(Tier::Memory), at));
+        let held = held.map(|entry| self.answer(entry, Outcome::Hit(Tier::Memory), at));
         let held = held.map(|answer| (answer.freshness(), answer));
         if let Some((Freshness::Fresh, answer)) = held {
             return Judgement::Serve(answer);
@@ -109,7 +136,8 @@ impl Region {
         let (flight, leader) = self.join_or_lead(name);
         let first = leader.is_some();
         if let Some((leader, load)) = leader.and_then(|leader| Some((leader, load.take()?))) {
-            tokio::spawn(self.clone().run_load(leader, siblings.to_vec(), load));
+            // Boxed, so that it is not copied on its way into its task, and once more when it has ended.
+            tokio::spawn(Box::pin(self.clone().run_load(leader, siblings.to_vec(), load)));
         }
         (flight, first)
     }
@@ -299,9 +327,9 @@ impl Region {
         first: bool,
         patience: Instant,
     ) -> Result<Answer, Error> {
-        let completed = match timeout_at(patience, flight.wait()).await {
-            Ok(completed) => completed,
-            Err(_) => match self.last_good(name, Reason::Slow) {
+        let completed = match flight.wait_until(patience).await {
+            Some(completed) => completed,
+            None => match self.last_good(name, Reason::Slow) {
                 Some(answer) => return Ok(answer),
                 None => flight.wait().await,
             },
@@ -355,7 +383,7 @@ impl Region {
     /// An answer that went by the cache.
     pub(crate) fn passed(&self, name: &str, loaded: Loaded, started: Timestamp, at: Timestamp) -> Answer {
         let entry = Arc::new(self.entry(name, loaded, started, at));
-        Answer { entry, outcome: Outcome::Bypass(BypassReason::Disabled), at, standing: Standing::Verified }
+        Answer::new(entry, Outcome::Bypass(BypassReason::Disabled), at, Standing::Verified)
     }
 }
 

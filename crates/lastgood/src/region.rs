@@ -62,6 +62,7 @@ impl Region {
     }
 
     /// Whether the cache is switched on: while it is not, every read is the loader's.
+    #[inline]
     pub fn is_enabled(&self) -> bool {
         self.cache.enabled.load(Ordering::Relaxed)
     }
@@ -90,14 +91,21 @@ impl Region {
         L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
         let stopwatch = Stopwatch::start();
-        let answer = self.read(name, &[], || single(load())).await;
+        let held = match self.at_once(name) {
+            (Some(entry), Some(at)) => {
+                self.shared.counters.count_hit(stopwatch);
+                return Ok(Answer::fresh(entry, at));
+            }
+            (held, _) => held,
+        };
+        let answer = self.read_held(name, held, &[], || single(load())).await;
         self.count(&answer, stopwatch);
         answer
     }
 
     pub(crate) fn count(&self, answer: &Result<Answer, Error>, stopwatch: Stopwatch) {
         match answer {
-            Ok(answer) => self.composite().count_timed(answer.outcome, stopwatch),
+            Ok(answer) => self.composite().count_timed(answer.outcome(), stopwatch),
             Err(error) => self.composite().count_failed(error),
         }
     }
@@ -248,10 +256,12 @@ impl Region {
         self.cache.store.as_ref().is_some_and(|tier| tier.behind.has(&self.store_key(name)))
     }
 
+    #[inline]
     pub(crate) fn key<'a>(&self, name: &'a str) -> KeyRef<'a> {
         KeyRef { region: self.shared.id, name }
     }
 
+    #[inline]
     pub(crate) fn held(&self, name: &str) -> Option<Arc<Entry>> {
         self.cache.memory.get(&self.key(name))
     }
@@ -263,7 +273,7 @@ impl Region {
 
     pub(crate) fn answer(&self, entry: Arc<Entry>, outcome: Outcome, at: Timestamp) -> Answer {
         let standing = self.cache.verification.standing(&entry, at);
-        Answer { entry, outcome, at, standing }
+        Answer::new(entry, outcome, at, standing)
     }
 
     /// The entry of an answer whose load began at `started`, ending its freshness at a point within the jitter.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::entry::Entry;
 use crate::lease::Claim;
-use crate::store::{Ahead, StoreError, Version};
+use crate::store::{Ahead, Ends, StoreError};
 
 /// What the store holds under a key: as this process may believe it, and as a load has to replace it.
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub(crate) enum Seen {
     /// The claim of a load.
     Claimed(Claim),
     /// Bytes of this version, readable or not.
-    Value(Version),
+    Value(Ends),
 }
 
 impl Stored {
@@ -39,6 +39,6 @@ impl Stored {
 impl Seen {
     pub(crate) fn of(bytes: Option<&Bytes>) -> Seen {
         let Some(bytes) = bytes else { return Seen::Nothing };
-        Claim::decode(bytes).map_or_else(|| Seen::Value(Version::of(bytes)), Seen::Claimed)
+        Claim::decode(bytes).map_or_else(|| Seen::Value(Ends::of(bytes)), Seen::Claimed)
     }
 }

@@ -105,6 +105,11 @@ impl Verification {
         Verification { unverified_until, last_read_at, verified_until, away_since, away_at, bound: pace.bound, listens }
     }
 
+    /// Whether it is known already whether this process listens.
+    pub(crate) fn is_listening(&self) -> bool {
+        *self.listens.borrow() != Listens::NotYet
+    }
+
     /// Waits until this process listens, at most until `deadline`, and that once.
     pub(crate) async fn listens(&self, deadline: Instant) {
         if *self.listens.borrow() == Listens::NotYet {
@@ -179,9 +184,14 @@ impl Verification {
     /// How far an entry may be believed at `at`.
     #[inline]
     pub(crate) fn standing(&self, entry: &Entry, at: Timestamp) -> Standing {
-        let is_verified = entry.taken_at.as_millis() > self.unverified_until.load(Ordering::Relaxed)
-            && at.as_millis() <= self.verified_until.load(Ordering::Relaxed);
-        if is_verified { Standing::Verified } else { self.standing_unverified(entry, at) }
+        if self.is_verified(entry, at.as_millis()) { Standing::Verified } else { self.standing_unverified(entry, at) }
+    }
+
+    /// Whether that is as far as can be; `at` is in milliseconds.
+    #[inline]
+    pub(crate) fn is_verified(&self, entry: &Entry, at: u64) -> bool {
+        entry.taken_at.number() > self.unverified_until.load(Ordering::Relaxed)
+            && at <= self.verified_until.load(Ordering::Relaxed)
     }
 
     fn standing_unverified(&self, entry: &Entry, at: Timestamp) -> Standing {

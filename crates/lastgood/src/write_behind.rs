@@ -251,7 +251,8 @@ impl WriteBehind {
         // A runtime that is ending drops the worker at once, and with it takes the lock.
         drop(queue);
         if wants {
-            tokio::spawn(Worker::of(self).work());
+            // Boxed, so that it is not copied on its way into its task, and once more when it has ended.
+            tokio::spawn(Box::pin(Worker::of(self).work()));
         }
         if is_unsaved {
             self.start_saving();

@@ -1,6 +1,6 @@
 //! A bulk invalidation of regions: memory first, then the store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Invalidated, PAGE};
@@ -46,9 +46,7 @@ impl<'a> Bulk<'a> {
 
     /// Bulk invalidations memory, and then the store, whose keys of these regions begin with `prefix`: once for all of them.
     pub(super) async fn run(mut self, prefix: &str) -> Result<Invalidated, StoreError> {
-        for at in 0..self.regions.len() {
-            self.invalidate_memory(at).await;
-        }
+        self.invalidate_memory().await;
         let mut unreached = None;
         let tier = self.regions.first().and_then(|region| region.cache.store.as_ref());
         if let Some(store) = tier.map(|tier| Arc::clone(&tier.store))
@@ -63,23 +61,39 @@ impl<'a> Bulk<'a> {
         Ok(Invalidated { matched: self.matched, changed: self.changed, unreached })
     }
 
-    async fn invalidate_memory(&mut self, at: usize) {
-        let (region, matches) = (self.regions[at].clone(), self.matches);
-        let is_meant = |key: &KeyRef<'_>| key.region == region.shared.id && matches(region.name(), key.name);
-        if let Some(mode) = self.mode {
-            region.cache.flights.invalidate_where(&Void::of(mode, self.asked_at), is_meant);
-            region.cache.backoffs.retain(|key, _| !is_meant(&key.borrowed()));
+    /// Walks memory once for all regions.
+    async fn invalidate_memory(&mut self) {
+        let Some(cache) = self.regions.first().map(|region| Arc::clone(&region.cache)) else { return };
+        let mut names = {
+            let (regions, matches) = (&self.regions, self.matches);
+            let places: HashMap<_, _> = regions.iter().enumerate().map(|(at, region)| (region.shared.id, at)).collect();
+            let place =
+                |key: &KeyRef<'_>| places.get(&key.region).copied().filter(|at| matches(regions[*at].name(), key.name));
+            if let Some(mode) = self.mode {
+                cache.flights.invalidate_where(&Void::of(mode, self.asked_at), |key| place(key).is_some());
+                cache.backoffs.retain(|key, _| place(&key.borrowed()).is_none());
+            }
+            let waiting = |region: &Region| {
+                let names = region.names_waiting().into_iter();
+                names.filter(|name| matches(region.name(), name)).collect::<Vec<_>>()
+            };
+            let mut names: Vec<Vec<Arc<str>>> = regions.iter().map(waiting).collect();
+            for key in cache.memory.keys_where(|key, _| place(key).is_some()) {
+                if let Some(at) = places.get(&key.region) {
+                    names[*at].push(key.name);
+                }
+            }
+            names
+        };
+        for (at, names) in names.iter_mut().enumerate().filter(|(_, names)| !names.is_empty()) {
+            names.sort_unstable();
+            names.dedup();
+            for batch in names.chunks(PAGE) {
+                self.change(at, batch).await;
+            }
+            self.matched += names.len() as u64;
+            self.met[at].extend(names.drain(..));
         }
-        let names = region.cache.memory.keys_where(|key, _| is_meant(key)).into_iter().map(|key| key.name);
-        let mut names: Vec<Arc<str>> = names.collect();
-        names.extend(region.names_waiting().into_iter().filter(|name| matches(region.name(), name)));
-        names.sort_unstable();
-        names.dedup();
-        for batch in names.chunks(PAGE) {
-            self.change(at, batch).await;
-        }
-        self.matched += names.len() as u64;
-        self.met[at].extend(names);
     }
 
     /// Notes a name that the store lists. Says whether it was not noted before.

@@ -1,6 +1,7 @@
 //! What few entries have.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::size::allocated;
@@ -9,11 +10,23 @@ use crate::clock::Timestamp;
 /// The parts of an entry that not every entry has.
 #[derive(Default)]
 pub(super) struct Rare {
-    pub(super) meta: Option<Arc<str>>,
     pub(super) tags: Option<Box<Tags>>,
-    /// Where that is not when it was written.
-    pub(super) stored_at: Option<Timestamp>,
+    pub(super) stored_at: StoredAt,
     pub(super) memoised: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+/// When an entry was given to the store, where that is not when it was written: in milliseconds and one more. Zero where it is.
+#[derive(Default)]
+pub(super) struct StoredAt(AtomicU64);
+
+impl StoredAt {
+    pub(super) fn get(&self) -> Option<Timestamp> {
+        self.0.load(Ordering::Relaxed).checked_sub(1).map(Timestamp::from_millis)
+    }
+
+    pub(super) fn set(&self, at: Option<Timestamp>) {
+        self.0.store(at.map_or(0, |at| at.as_millis().saturating_add(1)), Ordering::Relaxed);
+    }
 }
 
 /// In a box of its own, which takes half of what the boxed list would take of entries without tags.

@@ -223,7 +223,8 @@ fn put_text(out: &mut BytesMut, text: &str) -> Option<()> {
     Some(())
 }
 
-/// The entry behind `bytes`, if they are one of this `key` and `schema`. The body shares their memory where it is not packed.
+/// The entry behind `bytes`, if they are one of this `key` and `schema`. Its body is in an allocation of
+/// its own size: a part of theirs would keep all of them in memory.
 pub(crate) fn decode(bytes: &Bytes, key: &str, schema: u32) -> Result<Entry, Unreadable> {
     match bytes.get(3) {
         Some(&WITHOUT_KEY) if bytes.starts_with(MAGIC) => Err(Unreadable::Outdated),
@@ -244,7 +245,7 @@ pub(crate) fn decode_any_version(bytes: &Bytes, key: &str, schema: u32) -> Resul
     if checksum(version, key, covered) != written.get_u32_le() {
         return Err(Unreadable::Damaged);
     }
-    let mut rest = bytes.slice(4..bytes.len() - CHECKSUM);
+    let mut rest = &covered[4..];
     let method = rest.get_u8();
     if method > ROWS {
         return Err(Unreadable::Version);
@@ -265,13 +266,16 @@ pub(crate) fn decode_any_version(bytes: &Bytes, key: &str, schema: u32) -> Resul
     let mut tags = Vec::with_capacity(usize::from(count).min(64));
     for _ in 0..count {
         let length = get_u16(&mut rest)?;
-        tags.push(get_text(&mut rest, length)?);
+        tags.push(get_text(&mut rest, length)?.to_owned());
     }
     if rest.remaining() < 4 {
         return Err(Unreadable::Damaged);
     }
     let length = rest.get_u32_le() as usize;
-    let body = if method == UNPACKED { rest } else { unpack(method, &rest, length, codec::ZSTD)? };
+    let body = match method {
+        UNPACKED => Bytes::copy_from_slice(rest),
+        _ => unpack(method, rest, length, codec::ZSTD)?,
+    };
     if body.len() != length {
         return Err(Unreadable::Damaged);
     }
@@ -291,22 +295,20 @@ fn unpack(method: u8, payload: &[u8], length: usize, zstd: Option<Codec>) -> Res
         (_, Some(zstd)) => (zstd.unpack)(payload, length),
         (_, None) => return Err(Unreadable::WithoutZstd),
     };
-    body.map(Bytes::from).ok_or(Unreadable::Damaged)
+    body.map(|body| Bytes::from(body.into_boxed_slice())).ok_or(Unreadable::Damaged)
 }
 
-fn get_u16(rest: &mut Bytes) -> Result<u16, Unreadable> {
-    if rest.remaining() < 2 {
+fn get_u16(rest: &mut &[u8]) -> Result<u16, Unreadable> {
+    if rest.len() < 2 {
         return Err(Unreadable::Damaged);
     }
     Ok(rest.get_u16_le())
 }
 
-fn get_text(rest: &mut Bytes, length: u16) -> Result<String, Unreadable> {
-    let length = usize::from(length);
-    if rest.remaining() < length {
-        return Err(Unreadable::Damaged);
-    }
-    String::from_utf8(rest.split_to(length).to_vec()).map_err(|_| Unreadable::Damaged)
+fn get_text<'a>(rest: &mut &'a [u8], length: u16) -> Result<&'a str, Unreadable> {
+    let (text, after) = rest.split_at_checked(usize::from(length)).ok_or(Unreadable::Damaged)?;
+    *rest = after;
+    std::str::from_utf8(text).map_err(|_| Unreadable::Damaged)
 }
 
 #[cfg(test)]

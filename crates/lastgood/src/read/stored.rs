@@ -5,15 +5,15 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Unreadable, decode};
-use crate::flight::{LeaderGuard, Origin, after};
+use crate::flight::{LONGEST, LeaderGuard, Origin};
 use crate::metrics::add;
 use crate::region::Region;
 use crate::seen::{Seen, Stored};
-use crate::store::{Ahead, Store, StoreError};
+use crate::store::{Ahead, StoreError};
 use crate::verification::Standing;
 use crate::write_behind::APART;
 
@@ -37,58 +37,76 @@ impl Region {
 
     /// As [`Region::read_store`], with what keeps the store from answering.
     pub(crate) async fn try_read_store(&self, name: &str) -> Result<Stored, StoreError> {
-        let started = Instant::now();
-        let stored = self.ask_store(name).await?;
+        Ok(self.try_read_store_timed(name).await?.0)
+    }
+
+    /// The same, and when the store said it.
+    pub(crate) async fn try_read_store_timed(&self, name: &str) -> Result<(Stored, Instant), StoreError> {
+        let asked = self.cache.clock.moment();
+        let (stored, heard) = self.ask_store_from(name, asked).await?;
         if stored.entry.is_some() {
-            self.shared.counters.found_in_store(started.elapsed());
+            self.shared.counters.found_in_store(heard - asked.0);
         }
-        Ok(stored)
+        Ok((stored, heard))
     }
 
     /// As [`Region::try_read_store`], uncounted.
     pub(crate) async fn ask_store(&self, name: &str) -> Result<Stored, StoreError> {
+        Ok(self.ask_store_from(name, self.cache.clock.moment()).await?.0)
+    }
+
+    /// As [`Region::ask_store`], for a caller who looked at the clock just now. The clock is looked at no oftener than has to be:
+    /// that costs as much as the checksum.
+    async fn ask_store_from(
+        &self,
+        name: &str,
+        mut asked: (Instant, Timestamp),
+    ) -> Result<(Stored, Instant), StoreError> {
         let Some(tier) = &self.cache.store else {
-            return Ok(Stored::default());
+            return Ok((Stored::default(), asked.0));
         };
-        let (key, deadline) = (self.store_key(name), after(tier.store.budget()));
-        let mut removed_at = None;
-        if !tier.behind.readable(&key, deadline).await {
-            removed_at = tier.behind.removal_owed_at(&key);
-            if removed_at.is_none() && !tier.behind.may_read(&key) {
-                return Ok(Stored { entry: self.waiting(&key), ..Stored::default() });
+        let (key, deadline) = (self.store_key(name), asked.0 + tier.store.budget().min(LONGEST));
+        if !(tier.behind.is_readable(&key) && self.cache.verification.is_listening()) {
+            let mut removed_at = None;
+            if !tier.behind.readable(&key, deadline).await {
+                removed_at = tier.behind.removal_owed_at(&key);
+                if removed_at.is_none() && !tier.behind.may_read(&key) {
+                    return Ok((Stored { entry: self.waiting(&key), ..Stored::default() }, Instant::now()));
+                }
             }
+            if let Some(at) = removed_at {
+                return Ok((self.put_since(&key, at, deadline).await.unwrap_or_default(), Instant::now()));
+            }
+            self.cache.verification.listens(deadline).await;
+            asked = self.cache.clock.moment();
         }
-        if let Some(at) = removed_at {
-            return Ok(self.put_since(&key, at, deadline).await.unwrap_or_default());
-        }
-        self.cache.verification.listens(deadline).await;
-        let asked_at = self.cache.clock.now();
-        let asked = async { Ok((tier.store.ahead().await?, tier.store.get(&key).await?)) };
-        let (ahead, bytes) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))?;
+        let (ahead, (bytes, mut heard)) = tier.store.ahead_and_get(&key, asked, deadline).await?;
         let seen = Seen::of(bytes.as_ref());
         let (Some(bytes), Seen::Value(_)) = (bytes, &seen) else {
-            return Ok(Stored { seen, ahead, ..Stored::default() });
+            return Ok((Stored { seen, ahead, ..Stored::default() }, heard));
         };
-        let mut stored = [self.believe(&key, &bytes, ahead, asked_at)];
-        let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
-        // That it is not known whether it was invalidated does not say that there is nothing.
-        if !self.cache.tags.apply(&tier.store, &mut stored, deadline, now, policy).await {
-            return Err(StoreError::Timeout);
+        let (now, policy) = (self.cache.clock.at(heard), &self.shared.policy);
+        let mut stored = [self.believe(&key, &bytes, ahead, asked.1, now)];
+        if stored[0].as_ref().is_some_and(|entry| !entry.tags().is_empty()) {
+            // That it is not known whether it was invalidated does not say that there is nothing.
+            if !self.cache.tags.apply(&tier.store, &mut stored, deadline, now, policy).await {
+                return Err(StoreError::Timeout);
+            }
+            heard = Instant::now();
         }
         let [entry] = stored;
-        Ok(Stored { entry, seen, ahead, unknown: None })
+        Ok((Stored { entry, seen, ahead, unknown: None }, heard))
     }
 
     /// What another process has put since a removal from `removed_at` that the store is still to be given.
     async fn put_since(&self, key: &str, removed_at: Timestamp, deadline: Instant) -> Result<Stored, StoreError> {
         let Some(tier) = &self.cache.store else { return Ok(Stored::default()) };
-        let asked_at = self.cache.clock.now();
-        let asked = async { Ok((tier.store.ahead().await?, tier.store.get(key).await?)) };
-        let (ahead, bytes) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))?;
+        let asked = self.cache.clock.moment();
+        let (ahead, (bytes, _)) = tier.store.ahead_and_get(key, asked, deadline).await?;
         let until = ahead.present(removed_at).plus(ahead.at_most_wrong_by * 2);
         let is_later = |entry: &Entry| !entry.was_loaded() && entry.fetch_started_at > until;
-        let mut stored = [bytes.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at)).filter(is_later)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
+        let mut stored = [bytes.and_then(|bytes| self.believe(key, &bytes, ahead, asked.1, now)).filter(is_later)];
         if !self.cache.tags.apply(&tier.store, &mut stored, deadline, now, policy).await {
             return Err(StoreError::Timeout);
         }
@@ -107,9 +125,16 @@ impl Region {
         Some(waiting.copied())
     }
 
-    /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old, or from before
-    /// an invalidation.
-    pub(crate) fn believe(&self, key: &str, bytes: &Bytes, ahead: Ahead, asked_at: Timestamp) -> Option<Entry> {
+    /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old `now`, or from
+    /// before an invalidation.
+    pub(crate) fn believe(
+        &self,
+        key: &str,
+        bytes: &Bytes,
+        ahead: Ahead,
+        asked_at: Timestamp,
+        now: Timestamp,
+    ) -> Option<Entry> {
         let mut entry = match decode(bytes, key, self.shared.schema) {
             Ok(entry) => entry,
             Err(why) => {
@@ -140,7 +165,7 @@ impl Region {
             entry = entry.expired_at(expired_at, &self.shared.policy);
         }
         entry = self.unless_later_was_given(name, entry)?;
-        (!invalidated && entry.freshness(self.cache.clock.now()) != Freshness::Gone).then(|| entry.compacted())
+        (!invalidated && entry.freshness(now) != Freshness::Gone).then_some(entry)
     }
 
     /// Ends the flight if the store held a fresh entry; otherwise keeps what it held as last good and goes on.

@@ -7,20 +7,33 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Value};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Tier};
 use crate::verification::Standing;
 
 /// An answer: the value, how it came about, how old it is.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub(crate) entry: Arc<Entry>,
-    pub(crate) outcome: Outcome,
-    pub(crate) at: Timestamp,
-    pub(crate) standing: Standing,
+    /// When it was given, in milliseconds: a whole word, which moves from register to register.
+    at: u64,
+    outcome: Outcome,
+    standing: Standing,
 }
 
 impl Answer {
+    #[inline]
+    pub(crate) fn new(entry: Arc<Entry>, outcome: Outcome, at: Timestamp, standing: Standing) -> Answer {
+        Answer { entry, at: at.as_millis(), outcome, standing }
+    }
+
+    /// What memory held, fresh and verified, at `at` milliseconds.
+    #[inline]
+    pub(crate) fn fresh(entry: Arc<Entry>, at: u64) -> Answer {
+        Answer { entry, at, outcome: Outcome::Hit(Tier::Memory), standing: Standing::Verified }
+    }
+
     /// The source's bytes, untouched. Cloning them copies nothing.
+    #[inline]
     pub fn body(&self) -> &Bytes {
         &self.entry.body
     }
@@ -31,13 +44,15 @@ impl Answer {
     }
 
     /// How the answer came about.
+    #[inline]
     pub fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// When it was given.
+    /// When it was given; a hit from memory by what the kernel noted at its last tick, some milliseconds ago.
+    #[inline]
     pub fn given_at(&self) -> Timestamp {
-        self.at
+        Timestamp::from_millis(self.at)
     }
 
     /// When the load that brought it began: it knows nothing of the world that is younger.
@@ -52,14 +67,15 @@ impl Answer {
         self
     }
 
-    /// How long ago the load that brought it began.
+    /// How long ago the load that brought it began, when it was given.
+    #[inline]
     pub fn age(&self) -> Duration {
-        self.at.since(self.entry.fetch_started_at)
+        self.given_at().since(self.entry.fetch_started_at)
     }
 
     /// How long it will still be fresh; zero when it is not.
     pub fn fresh_for(&self) -> Duration {
-        self.entry.times.fresh_until.since(self.at)
+        self.entry.times.fresh_until.since(self.given_at())
     }
 
     /// The tags it was loaded with.
@@ -69,12 +85,13 @@ impl Answer {
 
     /// How long ago its freshness ended; zero while it lasts.
     pub fn stale_by(&self) -> Duration {
-        self.at.since(self.entry.times.fresh_until)
+        self.given_at().since(self.entry.times.fresh_until)
     }
 
     /// How good it was when it was given.
+    #[inline]
     pub fn freshness(&self) -> Freshness {
-        judged(&self.entry, self.at, self.standing)
+        judged(&self.entry, self.given_at(), self.standing)
     }
 
     /// Whether it was given while the invalidations of other processes on the same store could not be heard, or is a value of an
@@ -105,6 +122,7 @@ impl Answer {
 }
 
 /// How good an entry is for who may not have heard of its invalidation.
+#[inline]
 pub(super) fn judged(entry: &Entry, at: Timestamp, standing: Standing) -> Freshness {
     match (entry.freshness(at), standing) {
         (Freshness::Fresh | Freshness::Stale, Standing::Unverified | Standing::Missed) => Freshness::Kept,

@@ -196,8 +196,8 @@ impl Region {
         let asked_at = self.cache.clock.now();
         let ahead = tier.store.ahead().await?;
         let Some(bytes) = tier.store.get(&key).await? else { return Ok((None, None)) };
-        let mut stored = [self.believe(&key, &bytes, ahead, asked_at)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
+        let mut stored = [self.believe(&key, &bytes, ahead, asked_at, now)];
         if !self.cache.tags.apply(&tier.store, &mut stored, after(tier.store.budget()), now, policy).await {
             return Err(StoreError::Timeout);
         }

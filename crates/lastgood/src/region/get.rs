@@ -42,7 +42,16 @@ impl Region {
     /// When memory holds nothing and the store does not say in time: an answer may be there.
     pub async fn get(&self, name: &str) -> Result<Option<Answer>, StoreError> {
         let stopwatch = Stopwatch::start();
-        let found = self.look(name).await;
+        if let (Some(entry), Some(at)) = self.at_once(name) {
+            self.shared.counters.count_hit(stopwatch);
+            return Ok(Some(Answer::fresh(entry, at)));
+        }
+        if let Some(held) = self.fresh(name) {
+            self.shared.counters.count_hit(stopwatch);
+            return Ok(Some(held));
+        }
+        // Boxed, so that a hit's future is small.
+        let found = Box::pin(self.look(name)).await;
         let outcome = found.as_ref().ok().and_then(Option::as_ref).map(Answer::outcome);
         self.composite().count_timed(outcome.unwrap_or(Outcome::Miss), stopwatch);
         found
@@ -53,8 +62,7 @@ impl Region {
         if !self.is_enabled() {
             return Ok(None);
         }
-        let fresh = self.peek(name).filter(|held| held.freshness() == Freshness::Fresh);
-        match fresh {
+        match self.fresh(name) {
             Some(held) => Ok(Some(held)),
             None => {
                 let found = self.newest_of(name, self.try_read_store(name)).await?;
@@ -63,10 +71,15 @@ impl Region {
         }
     }
 
+    /// What memory holds for `name`, if that is fresh and the cache is switched on.
+    fn fresh(&self, name: &str) -> Option<Answer> {
+        self.peek(name).filter(|held| self.is_enabled() && held.freshness() == Freshness::Fresh)
+    }
+
     /// What memory holds for `name`, however old, without asking anyone and without being counted.
     pub fn peek(&self, name: &str) -> Option<Answer> {
-        let at = self.cache.clock.now();
         let entry = self.held(name)?;
+        let at = self.cache.clock.now();
         (entry.freshness(at) != Freshness::Gone).then(|| self.answer(entry, Outcome::Hit(Tier::Memory), at))
     }
 
@@ -89,8 +102,8 @@ impl Region {
     ///
     /// Why the store does not say.
     pub async fn try_stored(&self, name: &str) -> Result<Option<Answer>, StoreError> {
-        let stored = self.try_read_store(name).await?;
-        let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
+        let (stored, heard) = self.try_read_store_timed(name).await?;
+        let (at, outcome) = (self.cache.clock.at(heard), Outcome::Hit(Tier::Store));
         Ok(stored.entry.map(|entry| self.answer(Arc::new(entry), outcome, at)))
     }
 
@@ -154,7 +167,7 @@ impl Region {
     /// An answer that no source was asked for, as its age and the last load have it; nothing of what the source has not.
     fn by_age(&self, name: &str, found: Answer) -> Option<Answer> {
         let freshness = found.freshness();
-        let failed = self.backoff(name, found.at).map(|backoff| backoff.error.reason);
+        let failed = self.backoff(name, found.given_at()).map(|backoff| backoff.error.reason);
         match (freshness, failed) {
             (Freshness::Fresh, _) => Some(found),
             (_, Some(Reason::NotFound)) => None,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::Region;
 use crate::entry::{Entry, Freshness};
 use crate::flight::LeaderGuard;
-use crate::given::Overtaken;
 use crate::memory::Key;
 
 impl Region {
@@ -53,14 +52,13 @@ impl Region {
 
     /// What the store holds for `name`, no longer fresh where a later answer was given, and nothing where that was removed.
     pub(crate) fn unless_later_was_given(&self, name: &str, entry: Entry) -> Option<Entry> {
+        let Some(given) = self.cache.given.of(&self.key(name)) else { return Some(entry) };
         let now = self.cache.clock.now();
-        let given = self.cache.given.of(&self.key(name));
-        match given.map(|given| Overtaken { began: self.present_of(given.began, given.read_at), ..given }) {
-            // Of a time that the clock has been set back from, nothing is known.
-            Some(given) if given.began <= now && entry.was_loaded() && entry.fetch_started_at < given.began => {
-                (!given.is_removed).then(|| entry.expired_at(now, &self.shared.policy))
-            }
-            _ => Some(entry),
+        let began = self.present_of(given.began, given.read_at);
+        // Of a time that the clock has been set back from, nothing is known.
+        if began <= now && entry.was_loaded() && entry.fetch_started_at < began {
+            return (!given.is_removed).then(|| entry.expired_at(now, &self.shared.policy));
         }
+        Some(entry)
     }
 }

@@ -12,11 +12,21 @@ use crate::store::{Ahead, BreakerState, MAX_KEY_BYTES, StoreError};
 impl WriteBehind {
     /// Whether the store may be believed about `key` as far as this process knows. False while a removal is not done.
     pub(crate) fn may_read(&self, key: &str) -> bool {
-        if key.len() > MAX_KEY_BYTES {
-            return false;
-        }
+        key.len() <= MAX_KEY_BYTES && !self.queue().owes_removal(key)
+    }
+
+    /// Whether the store may be believed about `key`, and what it holds is not still to be expired there.
+    pub(crate) fn is_readable(&self, key: &str) -> bool {
+        self.may_read_and_expires(key) == (true, false)
+    }
+
+    /// Whether the store may be believed about `key`, and whether an end of its freshness is still to be written.
+    fn may_read_and_expires(&self, key: &str) -> (bool, bool) {
         let queue = self.queue();
-        (queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty()) || !queue.owes_removal(key)
+        if queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty() {
+            return (key.len() <= MAX_KEY_BYTES, false);
+        }
+        (key.len() <= MAX_KEY_BYTES && !queue.owes_removal(key), queue.owes_expiry(key).is_some())
     }
 
     /// When the removal of `key` was asked for that is still to be written, if nothing else is: what the store holds from later
@@ -31,7 +41,7 @@ impl WriteBehind {
         loop {
             let progress = self.progress.notified();
             // A waiting expiry is applied to the entry read, but it will change what a load has to replace.
-            let (may_read, expires) = (self.may_read(key), self.expired_at(key).is_some());
+            let (may_read, expires) = self.may_read_and_expires(key);
             if may_read && !expires {
                 return true;
             }

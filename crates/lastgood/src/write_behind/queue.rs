@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use quick_cache::DefaultHashBuilder;
 use tokio::runtime::Handle;
 
 use self::fills::Filled;
@@ -41,23 +42,27 @@ impl From<&Result<(), StoreError>> for End {
     }
 }
 
+/// Each write is looked up in several of them.
+type ByKey<T> = HashMap<String, T, DefaultHashBuilder>;
+type Keys = HashSet<String, DefaultHashBuilder>;
+
 #[derive(Default)]
 pub(super) struct Queue {
-    pub(super) waiting: HashMap<String, Change>,
+    pub(super) waiting: ByKey<Change>,
     pub(super) order: VecDeque<String>,
     /// Keys a worker is writing now, with the change to make if it does not succeed, if any.
-    pub(super) active: HashMap<String, Option<Change>>,
+    pub(super) active: ByKey<Option<Change>>,
     /// Of those that are fills which may be applied after what overtook them: when their loads began.
-    unfenced: HashMap<String, Timestamp>,
+    unfenced: ByKey<Timestamp>,
     /// Keys that somebody changes at once, and whether another process changed them meanwhile.
-    pub(super) turns: HashMap<String, bool>,
+    pub(super) turns: ByKey<bool>,
     /// Of the puts that are under way, those that were not tried, because the others are still to be heard.
-    pub(super) untried: HashSet<String>,
+    pub(super) untried: Keys,
     /// Of the puts that are owed, those whose keys another process changed meanwhile.
-    pub(super) contested: HashSet<String>,
+    pub(super) contested: Keys,
     /// Changes that failed and wait for the retry, in order; and those of them that were not changed since.
     pub(super) failed: VecDeque<String>,
-    pub(super) retried: HashSet<String>,
+    pub(super) retried: Keys,
     /// Whether the timer of the retry runs.
     pub(super) is_retrying: bool,
     /// Why the latest of them failed.
@@ -72,7 +77,7 @@ pub(super) struct Queue {
     pub(super) workers: usize,
     clock: Clock,
     /// When the latest fills were done: an invalidation that is heard now may have come before.
-    filled: HashMap<String, Filled>,
+    filled: ByKey<Filled>,
     filled_in_order: VecDeque<(Timestamp, String)>,
     /// What of it is on disk.
     pub(super) rows: Rows,
@@ -197,6 +202,11 @@ impl Queue {
         if self.retried.insert(key.clone()) {
             self.failed.push_back(key);
         }
+    }
+
+    /// Whether the store refused the change of `key`, which waits to be made again.
+    pub(super) fn was_refused(&self, key: &str) -> bool {
+        matches!(self.failed_by, Some(StoreError::Refused(_))) && self.retried.contains(key)
     }
 
     /// Puts up to this many failed changes next in order; says how many.

@@ -42,7 +42,7 @@ impl WriteBehind {
                     if !self.queue().has(&key) {
                         break;
                     }
-                    if self.store.state() != BreakerState::Closed {
+                    if self.store.state() != BreakerState::Closed || self.queue().was_refused(&key) {
                         return false;
                     }
                     let _ = tokio::time::timeout(LOOK_EVERY, progress).await;
