@@ -70,6 +70,8 @@ struct State {
     /// When the exchange may be asked for its limits again.
     ask_limits_at: Timestamp,
     calls: u64,
+    /// Numbers calls as they are sent, and the exchange's words as they are heard.
+    order: u64,
     refused: [u64; 3],
     pauses: u64,
     bans: u64,
@@ -101,6 +103,7 @@ impl Budget {
             wants_limits: false,
             ask_limits_at: Timestamp::EPOCH,
             calls: 0,
+            order: 0,
             refused: [0; 3],
             pauses: 0,
             bans: 0,
@@ -156,7 +159,7 @@ impl Budget {
         state.windows.iter_mut().for_each(|window| window.roll(now, at));
         let State { windows, peers, in_flight, .. } = &mut *state;
         let weight = &mut windows[Bucket::Weight as usize];
-        if weight.turn != turn && peers.count().is_some_and(|gateways| gateways > 1) {
+        if weight.turn != turn && peers.presumed() > 1 {
             weight.carry(*in_flight);
         }
         state.stop = state.stop.filter(|stop| stop.is_in_force(now));
@@ -219,7 +222,7 @@ impl Budget {
         state.calls += 1;
         state.calls_in_flight += 1;
         self.publish(state);
-        Spent { budget: self, calls: 1, weight: ask.weight, turn: state.windows[Bucket::Weight as usize].turn }
+        self.under_way(state, 1, ask.weight)
     }
 
     /// Why no call at all may be made that counts in `bucket`.
@@ -235,7 +238,7 @@ impl Budget {
 
     /// Notes a call that nothing holds back, so that the headers of its answer can be taken in.
     pub fn pass(&self) -> Spent<'_> {
-        self.passing(&self.state(self.clock.now()), 0)
+        self.under_way(&mut self.state(self.clock.now()), 0, 0)
     }
 
     /// As [`Budget::pass`], of a call that every stop holds back.
@@ -250,11 +253,12 @@ impl Budget {
             return Err(error);
         }
         state.calls_in_flight += 1;
-        Ok(self.passing(&state, 1))
+        Ok(self.under_way(&mut state, 1, 0))
     }
 
-    fn passing(&self, state: &State, calls: u32) -> Spent<'_> {
-        Spent { budget: self, calls, weight: 0, turn: state.windows[Bucket::Weight as usize].turn }
+    fn under_way(&self, state: &mut State, calls: u32, weight: u32) -> Spent<'_> {
+        let turn = state.windows[Bucket::Weight as usize].turn;
+        Spent { budget: self, calls, weight, turn, sent: state.next() }
     }
 
     /// Whether slow start limits concurrency now. After the start and after a stop it is not known
@@ -329,6 +333,12 @@ impl Budget {
 }
 
 impl State {
+    /// A place behind all that was sent or heard before.
+    fn next(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
     /// Counts a refusal, and lengthens its wait: those refused together must not be back together.
     fn refuse(&mut self, priority: Priority, error: Error) -> Error {
         self.refused[priority as usize] += 1;

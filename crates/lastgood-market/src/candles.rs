@@ -155,7 +155,7 @@ impl Candles {
         let found = self.put_together(question, whom).await;
         match found {
             Err(error) if whom == For::Reader && is_of_the_exchange(error.reason) => {
-                self.last_good(question, error).await
+                Box::pin(self.last_good(question, error)).await
             }
             found => found,
         }
@@ -171,6 +171,7 @@ impl Candles {
             let known = tail.clone().or_else(|| self.region.peek(&series.key(TAIL)));
             let end = known.as_ref().and_then(Tail::of);
             let view = self.view(series, Belief::At(self.said_at()));
+            // Loads are boxed, so that nothing else that is asked carries the room that they need.
             match resolve(question, &view, end.as_deref(), self.now()) {
                 Resolution::Whole { runs, ends_in_tail } if !ends_in_tail || tail.is_some() => {
                     return Ok(self.slice(runs, view.age.get(), outcome, tail.filter(|_| ends_in_tail)));
@@ -178,20 +179,20 @@ impl Candles {
                 _ if self.is_known_to_be_empty(question) => break,
                 Resolution::NeedsTail if tail.is_some() => break,
                 Resolution::NeedsTail | Resolution::Whole { .. } => {
-                    tail = Some(self.load_later_tail(question, whom).await?)
+                    tail = Some(Box::pin(self.load_later_tail(question, whom)).await?)
                 }
                 // With an end that has moved on, fewer or more candles may be missing before it.
                 Resolution::Missing(_) if tail.is_none() && question.reaches(end.as_deref()) => {
-                    tail = Some(self.load_later_tail(question, whom).await?);
+                    tail = Some(Box::pin(self.load_later_tail(question, whom)).await?);
                 }
                 Resolution::Missing(hole) if stuck_on == Some((hole, end.is_some())) => match tail {
                     Some(_) => break,
                     // With the end of the series known, more can be said of the candles before it.
-                    None => (tail, stuck_on) = (Some(self.load_later_tail(question, whom).await?), None),
+                    None => (tail, stuck_on) = (Some(Box::pin(self.load_later_tail(question, whom)).await?), None),
                 },
                 Resolution::Missing(hole) => {
                     let knows_end = end.is_some();
-                    let filled = self.fill_in_time(question, end, whom).await?;
+                    let filled = Box::pin(self.fill_in_time(question, end, whom)).await?;
                     // The load may have come to the end of the series, and know it from earlier on.
                     tail = self.fresh_tail(series).or(tail);
                     stuck_on = (filled != Outcome::Joined).then_some((hole, knows_end));
@@ -350,7 +351,7 @@ impl Candles {
     fn seen_again(&self, series: &Series, loaded: Loaded, tail: &Tail, kept: Option<(&Answer, &Tail)>) -> Loaded {
         let now = self.now();
         let halted = tail.rows.last_close().filter(|close| series.is_halted(*close, now));
-        let again = kept.filter(|(_, earlier)| earlier.rows.times().last() == tail.rows.times().last());
+        let again = kept.filter(|(_, earlier)| earlier.rows.last() == tail.rows.last());
         let (Some(close), Some((kept, _))) = (halted, again) else { return loaded };
         let before = (kept.age() + kept.fresh_for()).saturating_sub(kept.stale_by());
         let forming = self.exchange.forming_fresh_for(&series.interval);

@@ -303,9 +303,25 @@ mod tests {
     #[test]
     fn what_carries_an_api_key_becomes_no_key_of_the_cache() {
         let passed = Plan::Pass(BypassReason::NeedsKey);
-        for name in
-            ["apiKey", "APIKEY", "api_key", "api-key", "%61piKey", "X-MBX-APIKEY", "secret", "token", "listenKey"]
-        {
+        for name in [
+            "apiKey",
+            "APIKEY",
+            "api_key",
+            "api-key",
+            "%61piKey",
+            "X-MBX-APIKEY",
+            "apiKey2",
+            "myApiKey",
+            "secret",
+            "clientSecret",
+            "token",
+            "access_token",
+            "listenKey",
+            "passwd",
+            "session_id",
+            "Authorization",
+            "key",
+        ] {
             for path in
                 ["/api/v3/ticker/price", "/api/v3/klines", "/api/v3/depth", "/api/v3/exchangeInfo", "/api/v3/what"]
             {

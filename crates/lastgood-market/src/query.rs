@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -68,11 +67,13 @@ impl<'a> Params<'a> {
     pub fn to_query(&self) -> String {
         let mut fields: Vec<_> = self.0.iter().collect();
         fields.sort_unstable();
-        let mut query = String::new();
+        let length = self.0.iter().map(|(name, value)| name.len() + value.len() + "&=".len()).sum();
+        let mut query = String::with_capacity(length);
         for (name, value) in fields {
-            let between = if query.is_empty() { "" } else { "&" };
-            // Writing into a String cannot fail.
-            let _ = write!(query, "{between}{}={}", utf8_percent_encode(name, KEEP), utf8_percent_encode(value, KEEP));
+            query.push_str(if query.is_empty() { "" } else { "&" });
+            query.extend(utf8_percent_encode(name, KEEP));
+            query.push('=');
+            query.extend(utf8_percent_encode(value, KEEP));
         }
         query
     }

@@ -320,9 +320,7 @@ impl SymbolChain {
             Outcome::LastGood(reason) => Standing::LastGood(reason),
             Outcome::Hit(_) | Outcome::Miss | Outcome::Joined | Outcome::Bypass(_) => Standing::Fresh,
         };
-        let age = u64::try_from(answer.age().as_millis()).unwrap_or(u64::MAX);
-        let asked_at = Timestamp::from_millis(answer.given_at().as_millis().saturating_sub(age));
-        Ok(Info { body: answer.body().clone(), asked_at, standing })
+        Ok(Info { body: answer.body().clone(), asked_at: answer.source_time(), standing })
     }
 
     async fn list(&self, link: Link, info: Info, tickers: Option<Bytes>) -> Result<Loaded, Error> {

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::budget::{Ask, Frequency, Spent, bounds};
 use crate::validate::Fetched;
-use crate::{Budget, Identities, PassOnly, Priority, Received, RegionName, UpstreamRequest, Venue};
+use crate::{Bucket, Budget, Identities, PassOnly, Priority, Received, RegionName, UpstreamRequest, Venue};
 
 mod bans;
 mod client;
@@ -39,6 +39,7 @@ use self::clock_skew::ClockSkew;
 pub use self::error::UpstreamError;
 use self::exchange::own_name;
 pub use self::exchange::{Mixed, exchange_of, mixed};
+pub use self::forward::PassedBy;
 pub use self::health::CallResult;
 pub(crate) use self::health_check::{share_bans, watch_health};
 pub use self::host::{Host, VenueUpstream};
@@ -102,6 +103,7 @@ struct Question<'a> {
     request: &'a UpstreamRequest,
     /// Path and query.
     target: &'a str,
+    bucket: Bucket,
     priority: Priority,
     /// An API key of a user's, or of the gateway's own.
     key: Option<&'a HeaderValue>,
@@ -192,7 +194,7 @@ impl Upstreams {
         }
     }
 
-    /// The store does not say what other gateways spend: each goes by itself, and by the exchange's word.
+    /// The store does not say what other gateways spend: each goes by the exchange's word.
     fn loses_others(&self) {
         self.hears_others.store(false, Ordering::Relaxed);
         self.every_budget().for_each(|budget| budget.loses_others());
@@ -258,9 +260,10 @@ impl Upstreams {
     async fn fetch(&self, request: &UpstreamRequest, priority: Priority, key: Option<&HeaderValue>) -> Answered<'_> {
         let target = match request.query.as_str() {
             "" => request.endpoint.path.to_owned(),
-            query => format!("{}?{query}", request.endpoint.path),
+            query => [request.endpoint.path, "?", query].concat(),
         };
-        let question = Question { request, target: &target, priority, key };
+        let bucket = request.endpoint.bucket();
+        let question = Question { request, target: &target, bucket, priority, key };
         let hosts = self.venue(request.endpoint.venue).in_order();
         let attempts = hosts.len().min(MOST_ATTEMPTS);
         let mut outcome =
@@ -285,19 +288,19 @@ impl Upstreams {
     }
 
     async fn attempt(&self, host: &Host, question: Question<'_>, is_last: bool) -> Attempt {
-        let Question { request, priority, .. } = question;
-        let bucket = request.endpoint.bucket();
-        let ask = Ask { bucket, weight: request.weight, priority, frequency: self.frequency.of(&request.key) };
-        let _permit = match host.permit(ask).await {
-            Ok(permit) => permit,
+        let Question { request, bucket, priority, .. } = question;
+        let slot = self.frequency.slot(&request.key);
+        let ask = Ask { bucket, weight: request.weight, priority, frequency: self.frequency.of_at(slot) };
+        let _place = match host.place(ask, request.endpoint.path).await {
+            Ok(place) => place,
             Err(error) => return Attempt::Refused(error),
         };
-        let ask = Ask { frequency: self.frequency.of(&request.key), ..ask };
+        let ask = Ask { frequency: self.frequency.of_at(slot), ..ask };
         let spent = match host.budget.spend(ask) {
             Ok(spent) => spent,
             Err(error) => return Attempt::Refused(error),
         };
-        self.frequency.reset(&request.key);
+        self.frequency.reset_at(slot);
         let call = host.call();
         let condition = host.condition.begin(request.endpoint.path);
         let mut asked = std::pin::pin!(self.ask_host(host, question, &spent));
@@ -329,7 +332,7 @@ impl Upstreams {
         question: Question<'_>,
         spent: &Spent<'_>,
     ) -> (Result<Reply, Error>, CallResult) {
-        let Question { request, target, key, .. } = question;
+        let Question { request, target, bucket, key, .. } = question;
         let sent = match public_request(&host.url, target, request.micros, key) {
             Ok(sent) => sent,
             Err(why) => {
@@ -365,7 +368,7 @@ impl Upstreams {
         if key.is_some() && fetched.refuses_key() {
             return (Ok(Reply { fetched, asked_at }), CallResult::Answered);
         }
-        self.apply_refusal(host, request.endpoint.bucket(), &fetched);
+        self.apply_refusal(host, bucket, &fetched);
         let result = CallResult::of(fetched.status, fetched.is_page());
         (Ok(Reply { fetched, asked_at }), result)
     }

@@ -145,7 +145,7 @@ const LONGEST_KEY: usize = 256;
 
 fn key(exchange: &str, endpoint: &Endpoint, query: &str, micros: bool) -> String {
     let unit = if micros { MICROSECONDS } else { "" };
-    let plain = format!("{unit}{exchange}{}?{query}", endpoint.path);
+    let plain = [unit, exchange, endpoint.path, "?", query].concat();
     if plain.len() <= LONGEST_KEY {
         return plain;
     }

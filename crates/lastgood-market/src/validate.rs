@@ -30,10 +30,18 @@ pub struct Fetched {
 }
 
 /// The shape of the exchange's errors.
-#[derive(Deserialize)]
 struct ErrorBody {
     code: i64,
     msg: String,
+}
+
+/// What of it an answer has: a good one is looked at, too, and lacks these.
+#[derive(Deserialize)]
+struct MaybeError {
+    #[serde(default)]
+    code: Option<i64>,
+    #[serde(default)]
+    msg: Option<String>,
 }
 
 /// The largest error answer that is remembered and relayed.
@@ -66,7 +74,9 @@ impl Fetched {
 
     fn error_body(&self) -> Option<ErrorBody> {
         // Good answers are large or are no object of these two fields; only a small body is worth the parse.
-        (self.body.len() <= LARGEST_ERROR).then(|| serde_json::from_slice(&self.body).ok()).flatten()
+        let said: MaybeError =
+            (self.body.len() <= LARGEST_ERROR).then(|| serde_json::from_slice(&self.body).ok()).flatten()?;
+        Some(ErrorBody { code: said.code?, msg: said.msg? })
     }
 
     /// Whether it refuses the API key that it was asked with, rather than the question or this address. A page of the

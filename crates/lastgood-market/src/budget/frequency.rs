@@ -1,7 +1,9 @@
 //! How often keys are asked for between two loads.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use quick_cache::DefaultHashBuilder;
 
 /// The number of counters in each of two rows.
 const COUNTERS: usize = 8_192;
@@ -15,7 +17,7 @@ const COUNTERS: usize = 8_192;
 #[derive(Debug)]
 pub struct Frequency {
     rows: [Box<[AtomicU32]>; 2],
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 /// Where the counters of a key are.
@@ -26,7 +28,7 @@ impl Frequency {
     /// A table in which nothing was asked for.
     pub fn new() -> Self {
         let row = || (0..COUNTERS).map(|_| AtomicU32::new(0)).collect();
-        Frequency { rows: [row(), row()], hasher: RandomState::new() }
+        Frequency { rows: [row(), row()], hasher: DefaultHashBuilder::default() }
     }
 
     /// Where the counters of `key` are: found once, it is counted without being hashed again.
@@ -37,10 +39,6 @@ impl Frequency {
 
     fn counters_at(&self, Slot([first, second]): Slot) -> [&AtomicU32; 2] {
         [&self.rows[0][usize::from(first)], &self.rows[1][usize::from(second)]]
-    }
-
-    fn counters(&self, key: &str) -> [&AtomicU32; 2] {
-        self.counters_at(self.slot(key))
     }
 
     /// Counts a request.
@@ -56,16 +54,16 @@ impl Frequency {
         }
     }
 
-    /// Requests since the key was last loaded.
-    pub fn of(&self, key: &str) -> u32 {
-        let [one, other] = self.counters(key).map(|counter| counter.load(Ordering::Relaxed));
+    /// Requests since the key whose counters are there was last loaded.
+    pub fn of_at(&self, slot: Slot) -> u32 {
+        let [one, other] = self.counters_at(slot).map(|counter| counter.load(Ordering::Relaxed));
         one.min(other)
     }
 
-    /// The key is being loaded.
-    pub fn reset(&self, key: &str) {
-        let own = self.of(key);
-        for counter in self.counters(key) {
+    /// The key whose counters are there is being loaded.
+    pub fn reset_at(&self, slot: Slot) {
+        let own = self.of_at(slot);
+        for counter in self.counters_at(slot) {
             counter.store(counter.load(Ordering::Relaxed).saturating_sub(own), Ordering::Relaxed);
         }
     }
@@ -88,9 +86,10 @@ mod tests {
         for (count, name) in names.iter().enumerate() {
             (0..count).for_each(|_| frequency.count(name));
         }
-        names.iter().skip(250).for_each(|name| frequency.reset(name));
-        let wrong =
-            |(count, name): &(usize, &String)| frequency.of(name) != if *count < 250 { *count as u32 } else { 0 };
+        names.iter().skip(250).for_each(|name| frequency.reset_at(frequency.slot(name)));
+        let wrong = |(count, name): &(usize, &String)| {
+            frequency.of_at(frequency.slot(name)) != if *count < 250 { *count as u32 } else { 0 }
+        };
         let shared = names.iter().enumerate().filter(wrong).count();
         assert!(shared < 10, "{shared} of 500 keys have not their own count");
     }

@@ -90,9 +90,24 @@ impl PublishedStop {
 pub(super) struct Peers {
     /// This one included; `None` while the store does not say.
     gateways: Option<u32>,
+    /// The same by the store's last word: gateways are not gone because it is away.
+    last_known: u32,
     /// Windows in a row in which the exchange counted less than they say they sent, and the last of them.
     contradictions: u32,
     contradicted_in: u64,
+}
+
+/// What the exchange says that all have used, on one answer.
+pub(super) struct Word {
+    pub(super) used: u32,
+    /// What was sent from here and has no answer: the word may not count it yet.
+    pub(super) under_way: u32,
+    /// The places of the call and of this word in the order of what was sent and heard.
+    pub(super) sent: u64,
+    pub(super) heard: u64,
+    pub(super) now: Timestamp,
+    /// The same by the exchange's clock.
+    pub(super) at: Timestamp,
 }
 
 /// What a process had not yet sent to the others when it last published.
@@ -100,9 +115,14 @@ pub(super) struct Peers {
 pub(crate) struct Publication([(u64, u32); 5]);
 
 impl Peers {
-    /// How many gateways spend together; `None` where this one goes by itself.
+    /// How many gateways spend together; `None` where the store does not say, or they leave by other addresses.
     pub(super) fn count(&self) -> Option<u32> {
         self.gateways.filter(|_| !self.are_elsewhere())
+    }
+
+    /// How many may be spending, whether or not the store says so at the moment.
+    pub(super) fn presumed(&self) -> u32 {
+        if self.are_elsewhere() { 1 } else { self.last_known.max(1) }
     }
 
     /// Whether the exchange's word shows that they leave by other addresses.
@@ -130,8 +150,9 @@ impl Peers {
 impl State {
     /// Whether a call must wait until more is known of what the other gateways spend.
     pub(super) fn must_hear_others(&self, ask: Ask, now: Timestamp) -> bool {
-        let Some(gateways) = self.peers.count().filter(|gateways| *gateways > 1) else { return false };
-        costs(ask).into_iter().any(|(bucket, cost)| self.windows[bucket as usize].must_hear_others(cost, gateways, now))
+        let (gateways, store_says) = (self.peers.presumed(), self.peers.gateways.is_some());
+        let must = |window: &Window, cost| window.must_hear_others(cost, gateways, store_says, now);
+        gateways > 1 && costs(ask).into_iter().any(|(bucket, cost)| must(&self.windows[bucket as usize], cost))
     }
 }
 
@@ -143,24 +164,30 @@ impl Window {
         self.used = self.used.saturating_add(under_way);
     }
 
-    fn must_hear_others(&self, cost: u32, gateways: u32, now: Timestamp) -> bool {
+    /// While the store does not say what the others spend, the exchange's answers do.
+    fn must_hear_others(&self, cost: u32, gateways: u32, store_says: bool, now: Timestamp) -> bool {
         if cost == 0 {
             return false;
         }
         let gateways = f64::from(gateways);
         let left = (self.available() - f64::from(self.used.saturating_sub(self.unconfirmed))).max(0.0);
-        let is_fresh = self.heard_at.is_some_and(|at| now.since(at) < FRESH_FOR);
+        // The exchange's word alone is as old as its way here, and is none of what others sent meanwhile.
+        let is_fresh = store_says && self.heard_at.is_some_and(|at| now.since(at) < FRESH_FOR);
         // Without a fresh word the reserve alone covers what all send at once.
         let slack = self.reserve() / gateways;
         let share = if is_fresh { slack.max(left / gateways / 2.0) } else { slack };
-        // A dear call goes alone, if two as dear ones of all others would fit, or if nothing at all was sent.
+        // A dear call goes alone, if two as dear ones of all others would fit, or if nothing at all was sent. While the store is away
+        // no word would ever be fresh enough for it.
         let all_fit = f64::from(cost) * gateways * 2.0 <= left + self.reserve();
-        let may_go_alone = is_fresh && self.unconfirmed == 0 && (all_fit || self.used == 0);
+        let may_go_alone = (is_fresh || !store_says) && self.unconfirmed == 0 && (all_fit || self.used == 0);
         !may_go_alone && f64::from(self.unconfirmed.saturating_add(cost)) > share
     }
 
-    /// Takes the use that the exchange reports; it may not count `under_way` yet.
-    pub(super) fn learn_used(&mut self, used: u32, under_way: u32, peers: &mut Peers, now: Timestamp, at: Timestamp) {
+    /// Takes the use that the exchange reports.
+    pub(super) fn learn_used(&mut self, word: &Word, peers: &mut Peers) {
+        let Word { under_way, now, at, .. } = *word;
+        let is_overtaken = word.sent < self.word_heard && word.used < self.word;
+        let used = if is_overtaken { self.word } else { word.used };
         let sent = self.sent.saturating_sub(under_way);
         let of_all = sent.saturating_add(self.others);
         if self.others >= WORTH_NOTING && at.as_millis() % self.length >= SETTLED_AFTER {
@@ -172,7 +199,9 @@ impl Window {
             // Calls of others that are on their way are not in the exchange's word.
             self.used = self.used.max(self.sent.saturating_add(self.others));
         }
-        self.word = self.word.max(used);
+        if !is_overtaken {
+            (self.word, self.word_heard) = (used, word.heard);
+        }
         (self.unconfirmed, self.heard_at) = (self.unconfirmed.min(under_way), Some(now));
     }
 
@@ -257,7 +286,7 @@ impl Budget {
     pub(crate) fn hear(&self, others: &[&Account], taken: Option<&Publication>, gateways: u32, ahead: i64) {
         let now = self.clock.now();
         let mut state = self.state(now);
-        state.peers.gateways = Some(gateways);
+        (state.peers.gateways, state.peers.last_known) = (Some(gateways), gateways);
         let are_elsewhere = state.peers.are_elsewhere();
         for bucket in Bucket::ALL {
             let name = bucket.as_str();
@@ -294,7 +323,8 @@ impl Budget {
         }
     }
 
-    /// The store does not say what the others spend: each gateway goes by itself, and by the exchange's word.
+    /// The store does not say what the others spend: each gateway goes by the exchange's word, and leaves the others as much
+    /// of the rest as before.
     pub(crate) fn loses_others(&self) {
         self.state(self.clock.now()).peers.gateways = None;
     }

@@ -61,9 +61,14 @@ struct Gateway {
 
 impl Gateway {
     async fn load(&self, key: &str, priority: Priority) -> Result<Loaded, Error> {
-        let ask = Ask { bucket: Bucket::Weight, weight: WEIGHT, priority, frequency: self.frequency.of(key) };
+        let ask = Ask {
+            bucket: Bucket::Weight,
+            weight: WEIGHT,
+            priority,
+            frequency: self.frequency.of_at(self.frequency.slot(key)),
+        };
         let spent = self.budget.spend(ask)?;
-        self.frequency.reset(key);
+        self.frequency.reset_at(self.frequency.slot(key));
         let (status, used) = self.exchange.call(WEIGHT).await;
         spent.learn_used(used);
         if status != 200 {

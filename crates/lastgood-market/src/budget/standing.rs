@@ -45,6 +45,6 @@ pub struct Standing {
     pub firewalled: u64,
     /// Whether we back off from the exchange as a whole.
     pub stop: Option<Stop>,
-    /// How many gateways spend this budget together, this one included; `None` where each goes by itself.
+    /// How many gateways spend this budget together, this one included; `None` while the store does not say.
     pub gateways: Option<u32>,
 }

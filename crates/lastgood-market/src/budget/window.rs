@@ -52,6 +52,8 @@ pub(super) struct Window {
     pub(super) sent: u32,
     /// The highest use that the exchange reported for this window; zero before the first.
     pub(super) word: u32,
+    /// The place of that word in the order of what was sent and heard.
+    pub(super) word_heard: u64,
     /// What the other gateways sent in this window, and in the next where their clocks are a little ahead.
     pub(super) others: u32,
     pub(super) others_next: u32,
@@ -81,6 +83,7 @@ impl Window {
             used: 0,
             sent: 0,
             word: 0,
+            word_heard: 0,
             others: 0,
             others_next: 0,
             unconfirmed: 0,

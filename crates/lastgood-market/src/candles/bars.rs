@@ -158,7 +158,7 @@ impl Candles {
         };
         let mut bars = Vec::with_capacity(question.limit);
         for rows in runs.iter().filter_map(Rows::of_text) {
-            bars.extend((0..rows.times().len()).filter_map(|row| Bar::of_row(rows.text(row, row + 1))));
+            bars.extend((0..rows.count()).filter_map(|row| Bar::of_row(rows.text(row, row + 1))));
         }
         Ok(Bars { bars, outcome, age })
     }
@@ -199,7 +199,7 @@ impl Candles {
             left > 0
         };
         let mut index = series.block_at(tail.from);
-        let mut more = take(&tail.rows, tail.rows.times().len());
+        let mut more = take(&tail.rows, tail.rows.count());
         let view = self.view(series, Belief::All);
         // The tail may be the first to open in its block, and a hole may be wider than a block.
         let mut absent = 0;

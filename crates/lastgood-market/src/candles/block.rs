@@ -33,7 +33,7 @@ impl Block {
     /// The block as the tiers hold it. Its spans say how long each is believed; the entry as a whole is fresh until
     /// somebody expires it.
     pub(super) fn write(self: Arc<Block>, persist: Persist, policy: &Policy) -> Loaded {
-        let body = self.rows.slice(0, self.rows.times().len());
+        let body = self.rows.slice(0, self.rows.count());
         let value = Value::new(body).with_meta(self.known.to_string());
         let fresh_for = match policy.stale_if_error {
             Keep::For(keep) => keep,
@@ -62,7 +62,7 @@ impl Block {
             false => {
                 let (first, after) = (self.rows.before(from), self.rows.before(to.saturating_add(1)));
                 let (new_first, new_after) = (rows.before(from), rows.before(to.saturating_add(1)));
-                let count = self.rows.times().len();
+                let count = self.rows.count();
                 Rows::of_parts([(&self.rows, 0..first), (rows, new_first..new_after), (&self.rows, after..count)])?
             }
         };
@@ -141,7 +141,7 @@ impl Tail {
     /// Whether it ends before `earlier` did: at an older candle, or at the same with fewer trades. A candle with another
     /// opening price is no older state of the same.
     pub(super) fn is_older_than(&self, earlier: &Tail) -> bool {
-        let newest = |tail: &Tail| tail.rows.times().last().map_or(tail.from.saturating_sub(1), |row| row.open);
+        let newest = |tail: &Tail| tail.rows.last_open().unwrap_or(tail.from.saturating_sub(1));
         match newest(self).cmp(&newest(earlier)) {
             Ordering::Less => true,
             Ordering::Greater => false,
@@ -153,7 +153,7 @@ impl Tail {
     }
 
     pub(super) fn write(&self) -> Value {
-        let body = Bytes::copy_from_slice(self.rows.text(0, self.rows.times().len()));
+        let body = Bytes::copy_from_slice(self.rows.text(0, self.rows.count()));
         let closed = if self.ends_closed { CLOSED } else { "" };
         Value::new(body).with_meta(format!("{}{closed}", self.from))
     }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn opens(block: &Block) -> Vec<u64> {
-        block.rows.times().iter().map(|row| row.open).collect()
+        block.rows.opens().collect()
     }
 
     const AT: Belief = Belief::At(1_000);

@@ -140,18 +140,14 @@ fn known_end(answer: &Answer, tier: &'static str) -> Option<KnownSpan> {
         from: tail.from,
         to: None,
         what: "forming",
-        candles: tail.rows.times().len(),
+        candles: tail.rows.count(),
         confirmed: false,
-        said_at: Some(answer.given_at().as_millis().saturating_sub(millis(answer.age()))),
+        said_at: Some(answer.source_time().as_millis()),
         believed_until: Some(until.as_millis()),
         // Who changed it last is not kept with it.
         origin: None,
         tier,
     })
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn of_block(block: &Block, tier: &'static str) -> Vec<KnownSpan> {

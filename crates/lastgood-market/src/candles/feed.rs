@@ -55,7 +55,7 @@ impl Candles {
     /// whole: a candle that was not seen to close may lack its last trades, and is loaded again.
     pub async fn feed(&self, series: &Series, candle: &StreamedCandle) -> Fed {
         let is_row = is_row(&candle.row, series.endpoint);
-        let Some(new) = Rows::of_text(&candle.row).filter(|rows| is_row && rows.times().len() == 1) else {
+        let Some(new) = Rows::of_text(&candle.row).filter(|rows| is_row && rows.count() == 1) else {
             return Fed::Unreadable;
         };
         let key = series.key(TAIL);
@@ -63,14 +63,13 @@ impl Candles {
         let Some(tail) = held.as_ref().and_then(Tail::of) else {
             return Fed::Behind;
         };
-        let (times, row) = (tail.rows.times(), new.times()[0]);
-        let Some(last) = times.last() else {
+        let (Some(open), Some(last)) = (new.first_open(), tail.rows.last_open()) else {
             return Fed::Behind;
         };
-        let is_same = row.open == last.open;
-        let follows = tail.ends_closed && tail.rows.last_close().is_some_and(|close| row.open == close + 1);
-        let ends = new.last_close().unwrap_or(row.open);
-        let fits = if is_same { Some(ends) == tail.rows.last_close() } else { ends - row.open < series.length };
+        let is_same = open == last;
+        let follows = tail.ends_closed && tail.rows.last_close().is_some_and(|close| open == close + 1);
+        let ends = new.last_close().unwrap_or(open);
+        let fits = if is_same { Some(ends) == tail.rows.last_close() } else { ends - open < series.length };
         if !(is_same || follows) || !fits {
             return Fed::Behind;
         }
@@ -83,7 +82,7 @@ impl Candles {
         if is_same && (trades < trades_before || (tail.ends_closed && !candle.is_closed)) {
             return Fed::Outdated;
         }
-        let kept = if is_same { times.len() - 1 } else { times.len() };
+        let kept = tail.rows.count() - usize::from(is_same);
         let text = Rows::join([tail.rows.text(0, kept), new.text(0, 1)]);
         let Some(rows) = Rows::of_text(&text) else {
             return Fed::Unreadable;

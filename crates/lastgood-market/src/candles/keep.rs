@@ -247,9 +247,9 @@ impl<'a> Draft<'a> {
             let block = self.block(index)?;
             let (from, _) = block.known_at(until, Belief::All)?;
             let after = block.rows.before(until.saturating_add(1));
-            let last = after.checked_sub(1).and_then(|last| block.rows.times().get(last));
-            if let Some(last) = last.filter(|last| last.open >= from) {
-                return Some(last.open);
+            let last = after.checked_sub(1).and_then(|last| block.rows.open(last));
+            if let Some(last) = last.filter(|last| *last >= from) {
+                return Some(last);
             }
             let begin = self.series.block_span(index).0;
             until = begin.checked_sub(1).filter(|_| from <= begin)?;
@@ -261,15 +261,15 @@ impl<'a> Draft<'a> {
     pub(super) fn row_after(&self, at: u64, tail: Option<&Tail>) -> Option<u64> {
         let mut from = at.checked_add(1)?;
         if let Some(tail) = tail.filter(|tail| tail.from <= from) {
-            return tail.rows.times().get(tail.rows.before(from)).map(|row| row.open);
+            return tail.rows.open(tail.rows.before(from));
         }
         for _ in 0..2 {
             let index = self.series.block_at(from);
             let block = self.block(index)?;
             let (_, to) = block.known_at(from, Belief::All)?;
-            let next = block.rows.times().get(block.rows.before(from));
-            if let Some(next) = next.filter(|next| next.open <= to) {
-                return Some(next.open);
+            let next = block.rows.open(block.rows.before(from));
+            if let Some(next) = next.filter(|next| *next <= to) {
+                return Some(next);
             }
             let end = self.series.block_span(index).1;
             from = end.checked_add(1).filter(|_| to >= end)?;
@@ -287,11 +287,11 @@ impl<'a> Draft<'a> {
             for span in block.known.within(from, to).filter(|span| span.statement.kind != Kind::Doubted) {
                 let range = block.rows.before(span.from)..block.rows.before(span.to.saturating_add(1));
                 let differs = |row: &usize| {
-                    let open = block.rows.times().get(*row).map_or(0, |row| row.open);
+                    let open = block.rows.open(*row).unwrap_or(0);
                     rows.at(open) != Some(block.rows.text(*row, row + 1))
                 };
                 if let Some(row) = range.into_iter().find(differs) {
-                    return block.rows.times().get(row).map(|row| row.open);
+                    return block.rows.open(row);
                 }
             }
         }
@@ -303,7 +303,7 @@ impl<'a> Draft<'a> {
     pub(super) fn lacks_of_the_end(&self, rows: &Rows, from: u64, to: u64) -> Option<u64> {
         let kept = self.candles.region.peek(&self.series.key(TAIL));
         let end = kept.as_ref().and_then(Tail::of)?;
-        let mut opens = end.rows.times().iter().map(|row| row.open);
+        let mut opens = end.rows.opens();
         opens.find(|open| (from..=to).contains(open) && rows.at(*open).is_none())
     }
 
@@ -316,7 +316,7 @@ impl<'a> Draft<'a> {
             let in_block = self.block(self.series.block_at(open)).and_then(|block| block.known.span_at(open));
             in_block.or_else(|| self.voids()?.known.span_at(open)).is_none()
         };
-        let mut opens = passed.times().iter().map(|row| row.open);
+        let mut opens = passed.opens();
         opens.find(|open| (from..=to).contains(open) && rows.at(*open).is_none() && is_unknown(*open))
     }
 

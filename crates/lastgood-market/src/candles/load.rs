@@ -85,7 +85,7 @@ impl Draft<'_> {
             }
         }
         let reply = self.fetch(Fetch { start: None, end: None, limit: wanted }, None).await?;
-        let from = reply.rows.times().first().map_or(0, |first| first.open);
+        let from = reply.rows.first_open().unwrap_or(0);
         self.ended(&reply, from, earlier).await
     }
 
@@ -98,7 +98,7 @@ impl Draft<'_> {
     ) -> Result<(Tail, Timestamp, Siblings), Error> {
         let tail = self.settle(&reply.rows, from, reply.asked_at, Kind::Rows).await?;
         let is_older = self.has_end && earlier.is_some_and(|earlier| tail.is_older_than(earlier));
-        let newest = tail.rows.times().last().map(|row| row.open);
+        let newest = tail.rows.last_open();
         let is_passed =
             self.candles.passed_end(self.series).is_some_and(|open| newest.is_none_or(|newest| newest < open));
         if (is_older || is_passed) && self.candles.lagging.refuses(self.series.name(), self.candles.said_at()) {
@@ -129,13 +129,13 @@ impl Draft<'_> {
         let end = (self.series.endpoint.venue == Venue::CoinM).then_some(end);
         let reply = self.fetch(Fetch { start: Some(from), end, limit }, witness).await?;
         // A full answer may not reach the newest: the exchange's clock may be ahead of ours.
-        if reply.rows.times().len() == limit {
+        if reply.rows.count() == limit {
             return Ok(None);
         }
         // One that ends before now may have been cut short: the newest candles show it.
         if reply.rows.last_close().is_none_or(|close| self.series.is_halted(close, now)) {
             let newest = self.fetch(Fetch { start: None, end: None, limit: LEAST }, None).await?;
-            let last = |reply: &Reply| reply.rows.times().last().map(|row| row.open);
+            let last = |reply: &Reply| reply.rows.last_open();
             if last(&newest) != last(&reply) {
                 return Ok(None);
             }
@@ -147,7 +147,7 @@ impl Draft<'_> {
     /// known ones.
     async fn fetch_end_of_halted(&mut self, known_until: u64) -> Result<Option<(Reply, u64)>, Error> {
         let reply = self.fetch(Fetch { start: None, end: None, limit: LEAST }, None).await?;
-        let first = reply.rows.times().first().map(|row| row.open);
+        let first = reply.rows.first_open();
         Ok(first.filter(|first| *first <= known_until).map(|first| (reply, first)))
     }
 
@@ -211,11 +211,11 @@ impl Draft<'_> {
     /// Divides rows, which are all there are from `from` on, into settled ones and the series' end.
     pub(super) async fn settle(&mut self, rows: &Rows, from: u64, asked_at: u64, kind: Kind) -> Result<Tail, Error> {
         let settled = settled(rows, asked_at, false, self.series.grace());
-        let count = rows.times().len();
+        let count = rows.count();
         let from = match settled.checked_sub(1).and_then(|last| rows.close(last)) {
             Some(close) => {
                 self.learn_rows(rows, settled, kind).await?;
-                rows.times().get(settled).map_or(close + 1, |next| next.open.max(close + 1))
+                rows.open(settled).map_or(close + 1, |next| next.max(close + 1))
             }
             None => from,
         };
@@ -280,7 +280,7 @@ impl Draft<'_> {
         }
         let reply = self.fetch(fetch, witness).await?;
         let ends_now = reply.rows.last_close().is_some_and(|close| close >= reply.asked_at);
-        if fetch.end.is_none() && reply.rows.times().len() < fetch.limit && ends_now {
+        if fetch.end.is_none() && reply.rows.count() < fetch.limit && ends_now {
             // The answer ends where the series does.
             let tail = self.settle(&reply.rows, hole.from, reply.asked_at, Kind::Rows).await?;
             (self.tail, self.as_of) = (Some(tail), Some(reply.as_of));
@@ -314,7 +314,7 @@ impl Draft<'_> {
     ) -> Result<bool, Error> {
         let Reply { rows, asked_at, fetch, .. } = reply;
         let newest = rows.last_close();
-        let is_aged = newest.is_some_and(|close| self.is_aged(close)) && rows.times().len() == fetch.limit;
+        let is_aged = newest.is_some_and(|close| self.is_aged(close)) && rows.count() == fetch.limit;
         let newer_known = hole.is_bounded || is_aged || is_newer_in(tail, &rows);
         let settled = settled(&rows, asked_at, newer_known, self.series.grace());
         let horizon = asked_at.checked_sub(self.series.length + self.series.grace()).filter(|_| newer_known);
@@ -322,7 +322,7 @@ impl Draft<'_> {
         let pieces = answered.pieces();
         self.learn(&rows, &pieces).await?;
         let is_new = |open: u64| open >= hole.from && open <= hole.to;
-        let brought_none = !rows.times().iter().any(|row| is_new(row.open));
+        let brought_none = !rows.opens().any(is_new);
         let is_begin = pieces.first().is_some_and(|piece| piece.kind == Kind::Begin);
         let covers = pieces.last().is_some_and(|piece| piece.to >= hole.to);
         Ok(match brought_none {
@@ -347,7 +347,7 @@ impl Draft<'_> {
 
 /// How many rows of an answer will not change any more: closed, with a newer one known, and past their grace.
 fn settled(rows: &Rows, asked_at: u64, newer_known: bool, grace: u64) -> usize {
-    let count = rows.times().len();
+    let count = rows.count();
     let followed = if newer_known { count } else { count.saturating_sub(1) };
     let has_settled = |row: &usize| rows.close(*row).is_some_and(|close| close.saturating_add(grace) < asked_at);
     (0..followed).take_while(has_settled).count()
@@ -355,6 +355,6 @@ fn settled(rows: &Rows, asked_at: u64, newer_known: bool, grace: u64) -> usize {
 
 /// Whether the end of the series is known to hold a candle newer than all of `rows`.
 fn is_newer_in(tail: Option<&Tail>, rows: &Rows) -> bool {
-    let newest = |rows: &Rows| rows.times().last().map(|row| row.open);
+    let newest = |rows: &Rows| rows.last_open();
     tail.is_some_and(|tail| newest(&tail.rows) > newest(rows))
 }

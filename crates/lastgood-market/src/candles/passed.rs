@@ -88,7 +88,7 @@ impl Candles {
     /// When the newest candle opens of the last answer that was passed on, as long as memory holds it.
     pub(super) fn passed_end(&self, series: &Series) -> Option<u64> {
         let answer = self.region.peek(&self.passed.key(series.name())?)?;
-        Rows::of_answer(answer.body())?.times().last().map(|row| row.open)
+        Rows::of_answer(answer.body())?.last_open()
     }
 
     /// The end of the series, loaded after all that was passed on.

@@ -3,36 +3,28 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use memchr::{memchr, memchr_iter, memchr2};
 
-/// Rows side by side, separated by commas, in the order of their opens, with the times of each.
+use self::scan::{end_of, kept_row_at, open_at, place, row_at, skip_blanks};
+
+mod scan;
+
+/// Rows side by side, separated by commas, in the order of their opens. Of each is kept where it begins: its end and its
+/// times are in its text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
     text: Bytes,
-    times: Vec<Row>,
+    begins: Vec<u32>,
     /// When each closes, where that was looked at: settled candles never need it.
     closes: Vec<u64>,
 }
 
-/// Where a row lies in the text, and its time in ms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    begin: u32,
-    end: u32,
-    /// When its candle opens.
-    pub(super) open: u64,
-}
-
 impl PartialEq for Rows {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text && self.times == other.times
+        self.text == other.text && self.begins == other.begins
     }
 }
 
 impl Eq for Rows {}
-
-/// Items of a row of the exchange's; the twelfth is unused.
-const LEAST_ITEMS: usize = 11;
 
 impl Rows {
     /// The rows of an exchange's answer `[[…],[…]]`. `None` if it is anything else, or its opens do not ascend.
@@ -47,16 +39,17 @@ impl Rows {
     /// The rows of a text of rows.
     pub(super) fn of_text(text: &Bytes) -> Option<Rows> {
         let most = text.len() / 128;
-        let mut rows = Rows { text: text.clone(), times: Vec::with_capacity(most), closes: Vec::with_capacity(most) };
-        let mut at = skip_blanks(text, 0);
+        let mut rows = Rows { text: text.clone(), begins: Vec::with_capacity(most), closes: Vec::with_capacity(most) };
+        let (mut at, mut before) = (skip_blanks(text, 0), None);
         while at < text.len() {
             let (row, close) = row_at(text, at)?;
-            rows.closes.push(close);
-            if rows.times.last().is_some_and(|before| before.open >= row.open) {
+            if before >= Some(row.open) {
                 return None;
             }
-            rows.times.push(row);
-            at = skip_blanks(text, row.end as usize);
+            before = Some(row.open);
+            rows.closes.push(close);
+            rows.begins.push(row.begin);
+            at = skip_blanks(text, row.end);
             if at < text.len() {
                 // A comma, and then a row: no list ends in a comma.
                 (text[at] == b',').then_some(())?;
@@ -64,13 +57,14 @@ impl Rows {
                 (at < text.len()).then_some(())?;
             }
         }
+        rows.begins.shrink_to_fit();
         Some(rows)
     }
 
     /// The rows of a text that was rows when it was kept. `None` if it is anything else, but their items are not
     /// counted again.
     pub(super) fn of_kept(text: &Bytes) -> Option<Rows> {
-        let mut rows = Rows { text: text.clone(), times: Vec::with_capacity(text.len() / 128), closes: Vec::new() };
+        let mut begins = Vec::with_capacity(text.len() / 128);
         let (mut at, mut before) = (0, None);
         while at < text.len() {
             let row = kept_row_at(text, at)?;
@@ -78,35 +72,35 @@ impl Rows {
                 return None;
             }
             before = Some(row.open);
-            rows.times.push(row);
-            at = row.end as usize + 1;
+            begins.push(row.begin);
+            at = row.end + 1;
             // Text between rows that is no single comma is seldom, and looked at with more care.
             if at <= text.len() && (text[at - 1] != b',' || at == text.len()) {
                 return Rows::of_text(text);
             }
         }
-        Some(rows)
+        begins.shrink_to_fit();
+        Some(Rows { text: text.clone(), begins, closes: Vec::new() })
     }
 
-    /// Rows of several, each part's after those of the part before. `None` if they do not ascend.
+    /// The rows of several lists after each other. `None` if their opens do not ascend.
     pub(super) fn of_parts<'a>(parts: impl IntoIterator<Item = (&'a Rows, Range<usize>)> + Clone) -> Option<Rows> {
         let text = Rows::join(parts.clone().into_iter().map(|(rows, range)| rows.text(range.start, range.end)));
         let count = parts.clone().into_iter().map(|(_, range)| range.len()).sum();
-        let mut times: Vec<Row> = Vec::with_capacity(count);
-        let mut end = 0;
+        let (mut begins, mut end, mut before) = (Vec::with_capacity(count), 0, None);
         for (rows, range) in parts {
-            let Some([first, ..]) = rows.times.get(range.clone()) else { continue };
-            if times.last().is_some_and(|before| before.open >= first.open) {
+            let Some(of_part @ [first, ..]) = rows.begins.get(range.clone()) else { continue };
+            if before >= Some(rows.open(range.start)?) {
                 return None;
             }
+            before = rows.open(range.end - 1);
             let begin = end + u32::from(end > 0);
-            let shifted = |at: u32| (at - first.begin).checked_add(begin);
-            for row in &rows.times[range] {
-                times.push(Row { begin: shifted(row.begin)?, end: shifted(row.end)?, ..*row });
+            for at in of_part {
+                begins.push((at - first).checked_add(begin)?);
             }
-            end = times.last()?.end;
+            end = begin.checked_add(place(rows.text(range.start, range.end).len())?)?;
         }
-        Some(Rows { text, times, closes: Vec::new() })
+        Some(Rows { text, begins, closes: Vec::new() })
     }
 
     /// The text of rows that follow each other, each with a comma before it but the first.
@@ -122,25 +116,49 @@ impl Rows {
         text.into()
     }
 
-    /// Each row's place and times.
-    pub(super) fn times(&self) -> &[Row] {
-        &self.times
+    pub(super) fn is_empty(&self) -> bool {
+        self.begins.is_empty()
+    }
+
+    /// How many rows there are.
+    pub(super) fn count(&self) -> usize {
+        self.begins.len()
+    }
+
+    /// When each candle opens, in ms.
+    pub(super) fn opens(&self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator {
+        self.begins.iter().map(|begin| open_at(&self.text, *begin))
+    }
+
+    /// When a candle opens.
+    pub(super) fn open(&self, row: usize) -> Option<u64> {
+        self.begins.get(row).map(|begin| open_at(&self.text, *begin))
+    }
+
+    /// When the oldest candle opens.
+    pub(super) fn first_open(&self) -> Option<u64> {
+        self.open(0)
+    }
+
+    /// When the newest candle opens.
+    pub(super) fn last_open(&self) -> Option<u64> {
+        self.opens().next_back()
     }
 
     /// When a candle closes: the last millisecond that belongs to it.
     pub(super) fn close(&self, row: usize) -> Option<u64> {
         let looked_at = self.closes.get(row).copied();
-        looked_at.or_else(|| row_at(&self.text, self.times.get(row)?.begin as usize).map(|(_, close)| close))
+        looked_at.or_else(|| row_at(&self.text, *self.begins.get(row)? as usize).map(|(_, close)| close))
     }
 
     /// When the newest candle closes.
     pub(super) fn last_close(&self) -> Option<u64> {
-        self.close(self.times.len().checked_sub(1)?)
+        self.close(self.count().checked_sub(1)?)
     }
 
     /// How many rows open before `time`.
     pub(super) fn before(&self, time: u64) -> usize {
-        self.times.partition_point(|row| row.open < time)
+        self.begins.partition_point(|begin| open_at(&self.text, *begin) < time)
     }
 
     /// Whether the rows that open in `from..=to` are the same here and in `other`, to the letter.
@@ -155,15 +173,20 @@ impl Rows {
 
     /// The row that opens at `open`.
     pub(super) fn at(&self, open: u64) -> Option<&[u8]> {
-        let row = self.times.binary_search_by_key(&open, |row| row.open).ok()?;
+        let row = self.begins.binary_search_by_key(&open, |begin| open_at(&self.text, *begin)).ok()?;
         Some(self.text(row, row + 1))
+    }
+
+    /// The newest row.
+    pub(super) fn last(&self) -> &[u8] {
+        let count = self.count();
+        self.text(count.saturating_sub(1), count)
     }
 
     /// The opening price of the newest candle, as it is written, and how many trades it counts; nothing where it does
     /// not say.
     pub(super) fn last_state(&self) -> (Option<&[u8]>, Option<u64>) {
-        let Some(last) = self.times.len().checked_sub(1) else { return (None, None) };
-        let mut items = self.text(last, last + 1).split(|byte| *byte == b',').skip(1);
+        let mut items = self.last().split(|byte| *byte == b',').skip(1);
         let price = items.next();
         let trades = items.nth(6).and_then(|item| std::str::from_utf8(item).ok()?.trim().parse().ok());
         (price, trades)
@@ -171,91 +194,21 @@ impl Rows {
 
     /// The rows numbered `from..to`, as they were written.
     pub(super) fn slice(&self, from: usize, to: usize) -> Bytes {
-        match self.times.get(from..to) {
-            Some([first, .., last]) => self.text.slice(first.begin as usize..last.end as usize),
-            Some([only]) => self.text.slice(only.begin as usize..only.end as usize),
-            _ => Bytes::new(),
-        }
+        self.text.slice(self.range(from, to))
     }
 
     /// The rows numbered `from..to`, without a claim on the memory they lie in.
     pub(super) fn text(&self, from: usize, to: usize) -> &[u8] {
-        match self.times.get(from..to) {
-            Some([first, .., last]) => &self.text[first.begin as usize..last.end as usize],
-            Some([only]) => &self.text[only.begin as usize..only.end as usize],
-            _ => &[],
+        &self.text[self.range(from, to)]
+    }
+
+    /// Where the rows numbered `from..to` lie.
+    fn range(&self, from: usize, to: usize) -> Range<usize> {
+        match self.begins.get(from..to) {
+            Some([first, .., last] | [first @ last]) => *first as usize..end_of(&self.text, *last as usize),
+            _ => 0..0,
         }
     }
-}
-
-fn skip_blanks(text: &[u8], at: usize) -> usize {
-    at + text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
-}
-
-/// The row that begins at `begin`, of which only the end and the first item are looked at.
-fn kept_row_at(text: &[u8], begin: usize) -> Option<Row> {
-    let inside = text.get(begin..)?.strip_prefix(b"[")?;
-    // Times of this millennium have thirteen digits.
-    let of_thirteen = inside.get(..13).filter(|_| inside.get(13) == Some(&b',')).and_then(time);
-    let (open, length) = match of_thirteen {
-        Some(open) => (open, 13),
-        None => {
-            let length = memchr(b',', inside)?;
-            (time(&inside[..length])?, length)
-        }
-    };
-    let end = begin + 1 + length + memchr(b']', &inside[length..])? + 1;
-    let place = |at: usize| u32::try_from(at).ok();
-    Some(Row { begin: place(begin)?, end: place(end)?, open })
-}
-
-/// The row that begins at `begin`, and when it closes. Its strings are numbers, so that no bracket or quote can stand
-/// in them.
-fn row_at(text: &[u8], begin: usize) -> Option<(Row, u64)> {
-    (text.get(begin) == Some(&b'[')).then_some(())?;
-    let inner = begin + 1;
-    let end = inner + memchr2(b']', b'[', &text[inner..])?;
-    (text[end] == b']').then_some(())?;
-    let inside = &text[inner..end];
-    let mut commas = memchr_iter(b',', inside);
-    let open = time(&inside[..commas.next()?])?;
-    let (sixth, seventh) = (commas.nth(4)?, commas.next()?);
-    let close = time(&inside[sixth + 1..seventh])?;
-    let is_whole = commas.count() + 8 >= LEAST_ITEMS && close >= open;
-    let place = |at: usize| u32::try_from(at).ok();
-    is_whole.then_some((Row { begin: place(begin)?, end: place(end + 1)?, open }, close))
-}
-
-/// A time of digits alone, in ms or µs.
-fn time(text: &[u8]) -> Option<u64> {
-    let time = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        // As every time of this millennium is: eight digits, and those of the last eight that are not among them.
-        (Some(first), Some(last)) if text.len() <= 16 => {
-            let seen = 16 - text.len();
-            // The digits that were seen are in the lowest bytes.
-            let rest = eight_digits(*last)?.checked_shr(8 * seen as u32).unwrap_or(0) << (8 * seen % 64);
-            number(eight_digits(*first)?) * 10u64.pow(8 - seen as u32) + number(rest)
-        }
-        _ if (1..=17).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) => {
-            text.iter().fold(0, |time: u64, digit| time * 10 + u64::from(digit - b'0'))
-        }
-        _ => return None,
-    };
-    Some(crate::upstream_request::to_millis(time))
-}
-
-/// Eight digits as eight small numbers, the first in the lowest byte.
-fn eight_digits(text: [u8; 8]) -> Option<u64> {
-    let digits = u64::from_le_bytes(text) ^ 0x3030_3030_3030_3030;
-    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
-    (others == 0).then_some(digits)
-}
-
-/// The number that eight digits are: neighbours first, then pairs of them, then the two fours.
-fn number(digits: u64) -> u64 {
-    let pairs = (digits.wrapping_mul(10).wrapping_add(digits >> 8)) & 0x00FF_00FF_00FF_00FF;
-    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_FFFF_0000_FFFF;
-    (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xFFFF_FFFF
 }
 
 /// Rows ascend, are found by their opens, and are the same when they are read back, each alone too.
@@ -266,14 +219,14 @@ pub(super) fn hold(body: &Bytes) {
     // Nothing else comes so far: an answer is JSON before its rows are looked for.
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
     let Some(rows) = found.filter(|_| is_json) else { return };
-    let count = rows.times().len();
-    for (at, row) in rows.times().iter().enumerate() {
-        assert_eq!(rows.at(row.open), Some(rows.text(at, at + 1)), "a row is found by its open");
+    let count = rows.count();
+    for (at, open) in rows.opens().enumerate() {
+        assert_eq!(rows.at(open), Some(rows.text(at, at + 1)), "a row is found by its open");
         assert!(rows.close(at).is_some(), "a row has a close");
-        assert_eq!(rows.before(row.open), at, "rows ascend");
+        assert_eq!(rows.before(open), at, "rows ascend");
     }
     if count > 0 {
-        let kept = Rows::of_kept(&Bytes::copy_from_slice(rows.text(0, count))).map(|kept| kept.times().len());
+        let kept = Rows::of_kept(&Bytes::copy_from_slice(rows.text(0, count))).map(|kept| kept.count());
         assert_eq!(kept, Some(count), "the kept rows are read back");
         let halves = [(&rows, 0..count / 2), (&rows, count / 2..count)];
         let joined = Rows::of_parts(halves).map(|joined| joined.are_same(&rows, 0, u64::MAX));
@@ -300,14 +253,14 @@ pub(crate) mod tests {
     fn rows_are_found_and_given_back_as_they_were() {
         let body = answer([60_000, 120_000, 187_000]);
         let rows = Rows::of_answer(&body).unwrap();
-        assert_eq!(rows.times().iter().map(|row| row.open).collect::<Vec<_>>(), [60_000, 120_000, 187_000]);
+        assert_eq!(rows.opens().collect::<Vec<_>>(), [60_000, 120_000, 187_000]);
         assert_eq!((rows.close(0), rows.close(3), rows.last_close()), (Some(119_999), None, Some(246_999)));
         assert_eq!(rows.slice(0, 3), body.slice(1..body.len() - 1));
         assert_eq!(rows.slice(1, 2), row(120_000));
         assert_eq!((rows.slice(3, 3), rows.slice(2, 9)), (Bytes::new(), Bytes::new()));
         assert_eq!(Rows::join([rows.text(0, 1), rows.text(1, 1), rows.text(1, 3)]), rows.slice(0, 3));
         assert_eq!((rows.before(0), rows.before(120_000), rows.before(120_001)), (0, 1, 2));
-        assert!(Rows::of_answer(&Bytes::from_static(b" [] ")).unwrap().times().is_empty());
+        assert!(Rows::of_answer(&Bytes::from_static(b" [] ")).unwrap().is_empty());
     }
 
     #[test]
@@ -331,7 +284,7 @@ pub(crate) mod tests {
         let body =
             Bytes::from_static(br#"[[1700000000000000,"1","1","1","1","1",1700000059999999,"1",1,"1","1","0"]]"#);
         let rows = Rows::of_answer(&body).unwrap();
-        assert_eq!((rows.times()[0].open, rows.close(0)), (1_700_000_000_000, Some(1_700_000_059_999)));
+        assert_eq!((rows.open(0).unwrap(), rows.close(0)), (1_700_000_000_000, Some(1_700_000_059_999)));
     }
 
     #[test]
@@ -371,22 +324,12 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn times_are_read_as_numbers_are(text in "[0-9]{1,18}", other in "[^0-9]", at in 0usize..20) {
-            let value = text.parse::<u64>().unwrap();
-            let expected = (text.len() <= 17).then(|| crate::upstream_request::to_millis(value));
-            prop_assert_eq!(time(text.as_bytes()), expected);
-            let mut broken = text;
-            broken.insert_str(at.min(broken.len()), &other);
-            prop_assert_eq!(time(broken.as_bytes()), None);
-        }
-
-        #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(prop_oneof![
             any::<u8>(), Just(b'['), Just(b']'), Just(b','), Just(b'"'), Just(b'1'),
         ], 0..80)) {
             let body = Bytes::from(bytes);
             for rows in [Rows::of_answer(&body), Rows::of_kept(&body)].into_iter().flatten() {
-                for to in 0..=rows.times().len() {
+                for to in 0..=rows.count() {
                     let _ = (rows.slice(0, to), rows.close(to));
                 }
             }

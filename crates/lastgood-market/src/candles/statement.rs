@@ -214,14 +214,14 @@ impl Answered<'_> {
     /// far as `limit` candles reach. An answer that is merely short says nothing of the kind; exchanges lower their
     /// limits without notice.
     pub(super) fn pieces(&self) -> Vec<Piece> {
-        let (times, Fetch { start, end, .. }) = (self.rows.times(), self.fetch);
-        if times.is_empty() {
+        let Fetch { start, end, limit } = self.fetch;
+        let Some(first_open) = self.rows.first_open() else {
             return self.of_nothing().into_iter().collect();
-        }
+        };
         let mut pieces = between(self.series, self.rows, self.settled);
-        let is_short = times.len() < self.fetch.limit;
-        if let Some(start) = start.filter(|start| *start < times[0].open) {
-            let (has_room, until) = (self.series.has_room(start, times[0].open - 1), times[0].open - 1);
+        let is_short = self.rows.count() < limit;
+        if let Some(start) = start.filter(|start| *start < first_open) {
+            let (has_room, until) = (self.series.has_room(start, first_open - 1), first_open - 1);
             match pieces.first_mut().filter(|_| !has_room) {
                 // No candle fits between: what precedes the first row belongs to it.
                 Some(first) if !self.is_backward || is_short => first.from = start,
@@ -232,14 +232,14 @@ impl Answered<'_> {
                 _ => {}
             }
         }
-        if self.is_backward && is_short && self.witness == Some(times[0].open) && !pieces.is_empty() {
-            let reach = times[0].open.saturating_sub(self.reach(self.fetch.limit - 1));
+        if self.is_backward && is_short && self.witness == Some(first_open) && !pieces.is_empty() {
+            let reach = first_open.saturating_sub(self.reach(limit - 1));
             let from = start.unwrap_or(0).max(reach);
-            if from < times[0].open && self.series.has_room(from, times[0].open - 1) {
-                pieces.insert(0, Piece { from, to: times[0].open - 1, kind: Kind::Begin });
+            if from < first_open && self.series.has_room(from, first_open - 1) {
+                pieces.insert(0, Piece { from, to: first_open - 1, kind: Kind::Begin });
             }
         }
-        if let (Some(end), true) = (end, self.settled == times.len()) {
+        if let (Some(end), true) = (end, self.settled == self.rows.count()) {
             pieces.extend(self.after_the_last(end, is_short));
             self.lengthen(&mut pieces, end, is_short);
         }
@@ -266,7 +266,7 @@ impl Answered<'_> {
 
     /// The stretch between the last row and the end that was asked for, if the answer says that nothing is there.
     fn after_the_last(&self, end: u64, is_short: bool) -> Option<Piece> {
-        let last = self.rows.times().last()?.open;
+        let last = self.rows.last_open()?;
         let from = self.rows.last_close()?.checked_add(1)?;
         // The newest before an end are asked for: nothing comes between the last and that end.
         let is_known = self.is_backward || (is_short && self.witness == Some(last));
@@ -290,25 +290,25 @@ impl Answered<'_> {
 /// What the first `count` of `rows` say of the time from the first of them on: candles, and gaps between them.
 pub(super) fn between(series: &Series, rows: &Rows, count: usize) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
-    for (place, row) in rows.times().iter().enumerate().take(count) {
-        let close = rows.close(place).unwrap_or(row.open);
+    for (place, open) in rows.opens().enumerate().take(count) {
+        let close = rows.close(place).unwrap_or(open);
         match pieces.last_mut() {
-            Some(run) if !series.has_room(run.to.saturating_add(1), row.open.saturating_sub(1)) => {
+            Some(run) if !series.has_room(run.to.saturating_add(1), open.saturating_sub(1)) => {
                 run.to = close.max(run.to);
             }
             Some(run) => {
-                let gap = Piece { from: run.to + 1, to: row.open - 1, kind: Kind::Gap };
-                pieces.extend([gap, Piece { from: row.open, to: close, kind: Kind::Rows }]);
+                let gap = Piece { from: run.to + 1, to: open - 1, kind: Kind::Gap };
+                pieces.extend([gap, Piece { from: open, to: close, kind: Kind::Rows }]);
             }
-            None => pieces.push(Piece { from: row.open, to: close, kind: Kind::Rows }),
+            None => pieces.push(Piece { from: open, to: close, kind: Kind::Rows }),
         }
     }
     // That a later candle is there tells that nothing comes before it, also if it may still change.
-    if let (Some(run), Some(next)) = (pieces.last_mut(), rows.times().get(count)) {
-        match series.has_room(run.to.saturating_add(1), next.open.saturating_sub(1)) {
-            false => run.to = run.to.max(next.open.saturating_sub(1)),
+    if let (Some(run), Some(next)) = (pieces.last_mut(), rows.open(count)) {
+        match series.has_room(run.to.saturating_add(1), next.saturating_sub(1)) {
+            false => run.to = run.to.max(next.saturating_sub(1)),
             true => {
-                let gap = Piece { from: run.to + 1, to: next.open - 1, kind: Kind::Gap };
+                let gap = Piece { from: run.to + 1, to: next - 1, kind: Kind::Gap };
                 pieces.push(gap);
             }
         }

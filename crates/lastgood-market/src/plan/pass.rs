@@ -84,30 +84,33 @@ pub(super) fn names_signature(query: &str) -> bool {
     names(query).any(|name| name == "signature")
 }
 
-/// Whether any parameter is of those that carry an API key or another secret. No public question has one, and what has
+/// Whether the name of any parameter speaks of an API key or another secret. No public question has such a one, and what has
 /// one must become no key of a cache, which is listed and logged.
 pub(super) fn names_credential(query: &str) -> bool {
-    const CREDENTIALS: [&str; 12] = [
+    const PARTS: [&str; 11] = [
         "apikey",
-        "apisecret",
         "secret",
-        "secretkey",
-        "key",
         "token",
-        "accesstoken",
         "listenkey",
-        "listentoken",
-        "password",
+        "signature",
+        "passw",
         "passphrase",
-        "xmbxapikey",
+        "credential",
+        "session",
+        "bearer",
+        "auth",
     ];
-    names(query).any(|name| CREDENTIALS.contains(&name.as_str()))
+    names(query).any(|name| name == "key" || name == "pwd" || PARTS.iter().any(|part| name.contains(part)))
 }
 
-/// The names of the parameters as far as they are letters, in small ones: `api_key` and `API-Key` are `apikey`.
+/// Names that most questions have, and that speak of no secret: they are passed over as they stand.
+const PUBLIC: [&str; 8] = ["symbol", "limit", "interval", "symbols", "startTime", "endTime", "period", "pair"];
+
+/// The names of the parameters as far as they are letters, in small ones: `api_key` and `API-Key` are `apikey`; but for
+/// [`PUBLIC`] ones.
 fn names(query: &str) -> impl Iterator<Item = String> + '_ {
-    query.split('&').map(|field| {
-        let name = field.split_once('=').map_or(field, |(name, _)| name);
+    let named = query.split('&').map(|field| field.split_once('=').map_or(field, |(name, _)| name));
+    named.filter(|name| !PUBLIC.contains(name)).map(|name| {
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
         name.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect()
     })

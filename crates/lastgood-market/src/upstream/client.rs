@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -21,6 +21,10 @@ use super::options::BaseUrl;
 use crate::validate::Fetched;
 
 const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
+/// The weight used in a minute, as answers state it.
+const USED_WEIGHT: HeaderName = HeaderName::from_static("x-mbx-used-weight-1m");
+/// Of a request of our own, `Host` among them.
+const MOST_HEADERS: usize = 6;
 
 /// The body of a request that is sent on.
 pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -52,17 +56,21 @@ pub(super) fn public_request(
     micros: bool,
     key: Option<&HeaderValue>,
 ) -> Result<Request<RequestBody>, http::Error> {
-    let mut request = Request::get(join(host, target)?)
-        .header(header::USER_AGENT, USER_AGENT)
-        .header(header::ACCEPT, "application/json")
-        .header(header::ACCEPT_ENCODING, "gzip");
+    let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
+    headers.insert(header::HOST, host.host_header().clone());
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     if micros {
-        request = request.header("x-mbx-time-unit", "MICROSECOND");
+        headers.insert("x-mbx-time-unit", HeaderValue::from_static("MICROSECOND"));
     }
     if let Some(key) = key {
-        request = request.header("x-mbx-apikey", key);
+        headers.insert("x-mbx-apikey", key.clone());
     }
-    request.body(no_body())
+    let mut request = Request::new(no_body());
+    *request.uri_mut() = join(host, target)?;
+    *request.headers_mut() = headers;
+    Ok(request)
 }
 
 /// Reads an answer to its end, at most `max` bytes of it.
@@ -98,11 +106,11 @@ async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Error> {
 
 /// The host with the request's own path and query behind it. The parts are never re-encoded.
 pub(super) fn join(host: &BaseUrl, target: &str) -> Result<Uri, http::Error> {
-    Ok(format!("{}{target}", host.as_str()).parse::<Uri>()?)
+    Ok(Uri::try_from([host.as_str(), target].concat())?)
 }
 
 pub(super) fn used_weight(headers: &HeaderMap) -> Option<u32> {
-    headers.get("x-mbx-used-weight-1m")?.to_str().ok()?.trim().parse().ok()
+    headers.get(USED_WEIGHT)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// The wait that `Retry-After` names, in seconds or as a date (RFC 9110, 10.2.3); `now` is the exchange's time where the

@@ -16,6 +16,25 @@ use super::{
 use crate::budget::Spent;
 use crate::{Bucket, PassOnly, Venue};
 
+/// Which host answers a request that was passed on: with the answer, whose body is still to come.
+#[derive(Clone, Copy, Debug)]
+pub struct PassedBy {
+    to: To,
+    host: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum To {
+    Market(Venue),
+    Only(PassOnly),
+}
+
+/// What the conditions of hosts and exchanges call the answers, whose heads and bodies may fail by themselves.
+const PASSED: &str = "requests passed on";
+const BODIES: &str = "answers passed on";
+/// The exchange does not serve this place of the world. No question of a client's is the reason.
+const NOT_FROM_HERE: u16 = 451;
+
 impl Upstreams {
     /// Sends a request on as it came, to the first host that can be reached, and gives back the answer's head with
     /// its body still to come, if that begins `within` so long. What was sent is never sent again. No budget holds it
@@ -31,7 +50,7 @@ impl Upstreams {
         is_signed: bool,
         within: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
-        self.forward_to(self.venue(venue), request, is_signed, within).await
+        self.forward_to(To::Market(venue), request, is_signed, within).await
     }
 
     /// As [`Upstreams::forward`], to a part of the exchange that is only passed to.
@@ -46,7 +65,24 @@ impl Upstreams {
         is_signed: bool,
         within: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
-        self.forward_to(&self.pass_only[part as usize], request, is_signed, within).await
+        self.forward_to(To::Only(part), request, is_signed, within).await
+    }
+
+    fn passed_to(&self, to: To) -> &VenueUpstream {
+        match to {
+            To::Market(venue) => self.venue(venue),
+            To::Only(part) => &self.pass_only[part as usize],
+        }
+    }
+
+    /// Takes note of how the body of an answer ended that was passed on: whole, or broken off by its host.
+    pub fn body_ended(&self, by: PassedBy, is_whole: bool) {
+        let upstream = self.passed_to(by.to);
+        let Some(host) = upstream.hosts.get(by.host) else { return };
+        let broke_off = || Error::new(Reason::Unreachable, format!("{} broke off its answer", host.url.host()));
+        let judged = if is_whole { Ok(()) } else { Err(broke_off()) };
+        host.condition.ended(BODIES, &judged);
+        upstream.condition.ended(BODIES, &judged);
     }
 
     /// Whether there is a host to pass requests of this part to.
@@ -56,11 +92,12 @@ impl Upstreams {
 
     async fn forward_to(
         &self,
-        upstream: &VenueUpstream,
+        to: To,
         request: Request<RequestBody>,
         is_signed: bool,
         within: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
+        let upstream = self.passed_to(to);
         let (mut head, body) = request.into_parts();
         let bucket = Bucket::of_path(head.uri.path());
         let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -69,8 +106,7 @@ impl Upstreams {
         let is_empty = http_body::Body::is_end_stream(&body);
         let (body, sending) = Sending::of(body);
         let mut body = Some(body);
-        let deadline = tokio::time::Instant::now() + within;
-        let mut not_sent = "no upstream is configured".to_owned();
+        let (deadline, mut not_sent) = (tokio::time::Instant::now() + within, "no upstream is configured".to_owned());
         for host in upstream.in_order() {
             head.uri = join(&host.url, target.as_str()).map_err(|why| Unanswered::NotSent(why.to_string()))?;
             // A body can be sent once; without one the next host may be tried.
@@ -82,12 +118,13 @@ impl Upstreams {
             let call = host.call_for_client();
             let asked = self.client.request(Request::from_parts(head.clone(), body_now));
             match tokio::time::timeout_at(deadline, asked).await {
-                Ok(Ok(response)) => {
-                    let result = CallResult::of(response.status().as_u16(), false);
-                    call.ended(result);
-                    let what = format!("{} answered {}", host.url.host(), response.status().as_u16());
-                    self.judge_passed(upstream, host, result, &what);
+                Ok(Ok(mut response)) => {
+                    self.answered(to, host, call, &response);
                     self.learn_from(host, &passing, bucket, &response);
+                    // An answer that comes before the question's end may break off because of that.
+                    let is_it = |one: &Host| std::ptr::eq(one, host) && sending.unfinished().is_none();
+                    let by = upstream.hosts.iter().position(is_it);
+                    response.extensions_mut().insert(by.map(|host| PassedBy { to, host }));
                     return Ok(response);
                 }
                 Ok(Err(why)) if why.is_connect() => {
@@ -112,6 +149,15 @@ impl Upstreams {
             }
         }
         Err(Unanswered::NotSent(not_sent))
+    }
+
+    /// Takes note of what the head of an answer says of its host.
+    fn answered(&self, to: To, host: &Host, call: Call<'_>, response: &Response<Incoming>) {
+        let status = response.status().as_u16();
+        let result = CallResult::of(status, false);
+        call.ended(result);
+        let judged = if status == NOT_FROM_HERE { CallResult::Failed } else { result };
+        self.judge_passed(self.passed_to(to), host, judged, &format!("{} answered {status}", host.url.host()));
     }
 
     /// Takes note of the weight, and of a pause or ban, that an answer speaks of.
@@ -144,7 +190,6 @@ impl Upstreams {
 
     /// Takes note of what a request that was passed on says of its host.
     fn judge_passed(&self, upstream: &VenueUpstream, host: &Host, result: CallResult, what: &str) {
-        const PASSED: &str = "requests passed on";
         let judged = match result {
             CallResult::Answered => Ok(()),
             // Its refusals go to the client; pauses and bans are logged as such.

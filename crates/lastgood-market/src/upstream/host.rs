@@ -1,7 +1,8 @@
 //! One host of a venue: where it is, how it does, and whose budget it draws on.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lastgood::condition::Condition;
@@ -31,7 +32,7 @@ pub struct Host {
     pub(super) health: Health,
     /// How it answers, by endpoint: as an operator sees it.
     pub condition: Condition,
-    permits: Arc<Semaphore>,
+    places: Places,
     calls: [AtomicU64; CallResult::ALL.len()],
 }
 
@@ -65,7 +66,7 @@ impl VenueUpstream {
             budget: Arc::clone(&budget),
             health: Health::new(),
             condition: Condition::new("host", url.host(), clock.clone()),
-            permits: Arc::new(Semaphore::new(options.max_concurrent)),
+            places: Places::new(options.max_concurrent),
             calls: Default::default(),
         };
         let condition = Condition::unlogged("exchange", budget.name(), clock.clone());
@@ -93,14 +94,40 @@ impl VenueUpstream {
     }
 }
 
+/// How many calls to a host are under way. No path has more than three quarters of them, so that one which hangs leaves
+/// places to the others.
+struct Places {
+    all: Arc<Semaphore>,
+    of_one: usize,
+    by_path: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
+}
+
+/// A place among the calls of a path, and among all of the host's.
+pub(super) type Place = [OwnedSemaphorePermit; 2];
+
+impl Places {
+    fn new(most: usize) -> Places {
+        Places { all: Arc::new(Semaphore::new(most)), of_one: most - most / 4, by_path: Mutex::default() }
+    }
+
+    /// `None` never: places are not closed.
+    async fn of(&self, path: &'static str) -> Option<Place> {
+        let of_path = {
+            let mut by_path = self.by_path.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(by_path.entry(path).or_insert_with(|| Arc::new(Semaphore::new(self.of_one))))
+        };
+        Some([of_path.acquire_owned().await.ok()?, Arc::clone(&self.all).acquire_owned().await.ok()?])
+    }
+}
+
 impl Host {
     /// Whether it is asked in its turn, or passed over.
     pub fn is_healthy(&self) -> bool {
         self.health.is_healthy()
     }
 
-    /// A place among the calls to this host.
-    pub(super) async fn permit(&self, ask: Ask) -> Result<OwnedSemaphorePermit, Error> {
+    /// A place among the calls to this host, for one to `path`.
+    pub(super) async fn place(&self, ask: Ask, path: &'static str) -> Result<Place, Error> {
         let patience = match ask.priority {
             Priority::Demand => WAIT_OF_A_DEMAND,
             Priority::Refresh | Priority::Warm => WAIT_OF_A_REFRESH,
@@ -112,8 +139,8 @@ impl Host {
         };
         // An exchange that says nothing for so long holds no request back: its answers to the first calls are awaited.
         let _ = tokio::time::timeout(patience, felt).await;
-        let place = tokio::time::timeout(patience, Arc::clone(&self.permits).acquire_owned()).await;
-        place.ok().and_then(Result::ok).ok_or_else(|| {
+        let place = tokio::time::timeout(patience, self.places.of(path)).await;
+        place.ok().flatten().ok_or_else(|| {
             let message = format!("too many requests to {} are under way already", self.url.host());
             Error::new(Reason::Overloaded, message).with_retry_after(TRY_AGAIN_IN)
         })
@@ -162,6 +189,8 @@ impl Drop for Call<'_> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::super::{BanMemory, Upstreams, exchange_of};
     use super::*;
     use crate::Bucket;
@@ -214,15 +243,27 @@ mod tests {
         let spot = venue("http://a:1");
         let host = &spot.hosts[0];
         let ask = |priority| Ask { bucket: Bucket::Weight, weight: 1, priority, frequency: 0 };
-        let first = host.permit(ask(Priority::Demand)).await.unwrap();
-        let _second = host.permit(ask(Priority::Demand)).await.unwrap();
-        let refused = host.permit(ask(Priority::Refresh)).await.unwrap_err();
+        let first = host.place(ask(Priority::Demand), "/a").await.unwrap();
+        let _second = host.place(ask(Priority::Demand), "/a").await.unwrap();
+        let refused = host.place(ask(Priority::Refresh), "/b").await.unwrap_err();
         assert_eq!((refused.reason, refused.retry_after), (Reason::Overloaded, Some(TRY_AGAIN_IN)));
         let freed = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             drop(first);
         };
-        let (waited, ()) = tokio::join!(host.permit(ask(Priority::Demand)), freed);
+        let (waited, ()) = tokio::join!(host.place(ask(Priority::Demand), "/a"), freed);
         assert!(waited.is_ok());
+    }
+
+    #[test]
+    fn a_path_that_hangs_leaves_places_to_the_others() {
+        let places = Places::new(64);
+        let taken: Vec<_> = (0..).map_while(|_| places.of("/hangs").now_or_never()).collect();
+        assert_eq!(taken.len(), 48);
+        let others: Vec<_> = (0..).map_while(|_| places.of("/other").now_or_never()).collect();
+        assert_eq!(others.len(), 16);
+        drop(taken);
+        assert!(places.of("/hangs").now_or_never().is_some(), "each place is given back");
+        assert!([1, 2, 3].map(|most| Places::new(most).of_one).into_iter().eq([1, 2, 3]), "never none");
     }
 }

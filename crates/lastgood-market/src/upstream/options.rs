@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderValue;
 use lastgood::proxy::Proxies;
 use url::Url;
 
@@ -11,7 +12,11 @@ use crate::venue::{PassOnly, Venue};
 /// The host of an upstream, the only way a host gets to be asked: scheme, host, port and an optional host path, free of
 /// userinfo, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct BaseUrl(Url);
+pub struct BaseUrl {
+    url: Url,
+    /// As requests name it.
+    host: HeaderValue,
+}
 
 /// A text that is no [`BaseUrl`]. It never repeats the text, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,31 +72,39 @@ impl BaseUrl {
         if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
             return Err(NoBaseUrl("the URL names no host and port to connect to"));
         }
-        Ok(BaseUrl(url))
+        let host = url.host_str().unwrap_or_default();
+        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let host = HeaderValue::try_from(host);
+        Ok(BaseUrl { host: host.map_err(|_| NoBaseUrl("the URL names no host and port to connect to"))?, url })
     }
 
     /// The text to put a path behind: it never ends with a slash.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str().trim_end_matches('/')
+        self.url.as_str().trim_end_matches('/')
     }
 
     /// The parsed URL.
     #[must_use]
     pub fn url(&self) -> &Url {
-        &self.0
+        &self.url
     }
 
     /// The host name, as the budget and the bans know it.
     #[must_use]
     pub fn host(&self) -> &str {
-        self.0.host_str().unwrap_or_default()
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// The `Host` of requests to it: the port stands with it where the scheme does not imply it.
+    pub(super) fn host_header(&self) -> &HeaderValue {
+        &self.host
     }
 
     /// The port, written or implied by the scheme.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.0.port_or_known_default().unwrap_or_default()
+        self.url.port_or_known_default().unwrap_or_default()
     }
 }
 
@@ -132,7 +145,7 @@ pub struct Options {
     pub proxies: Proxies,
     /// The longest that making a connection may take.
     pub connect_timeout: Duration,
-    /// How many requests may be under way to one host.
+    /// How many requests may be under way to one host; to one path at most three quarters of them.
     pub max_concurrent: usize,
     /// The largest answer that is taken, in bytes, unpacked.
     pub max_answer_bytes: u64,

@@ -2,7 +2,7 @@
 //!
 //! Each keeps one field of a small map in the store: what it sent in the current windows, its pauses and the limits that
 //! it learnt. It writes the field when that has changed, and reads all of them in the same round trip. No request waits
-//! for any of it. While the store is away each goes by itself, and by the exchange's word.
+//! for any of it. While the store is away each goes by the exchange's word, in steps that leave room for the others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,10 +44,11 @@ pub struct SharePace {
 }
 
 impl SharePace {
-    /// A store that costs nothing to ask: a pause that one gateway learns stops the others within a second.
+    /// A store that costs nothing to ask: what one gateway spends the others know within a second, of one turn each, and a
+    /// pause that it learns sooner.
     pub const FREE: SharePace = SharePace {
-        busy: Duration::from_millis(800),
-        idle: Duration::from_millis(800),
+        busy: Duration::from_millis(450),
+        idle: Duration::from_millis(450),
         urgent: Duration::from_millis(50),
     };
     /// A store that is billed by the command.

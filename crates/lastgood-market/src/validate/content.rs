@@ -252,8 +252,14 @@ fn word(kind: &Kind) -> &'static str {
     }
 }
 
+/// No price and no sum of an exchange is written with more characters.
+const LONGEST_NUMBER: usize = 64;
+
 /// Whether a text is a decimal number, as `-12.50` or `0E-8`; `NaN` and `Infinity` are none.
 pub(crate) fn is_decimal(text: &str) -> bool {
+    if text.len() > LONGEST_NUMBER {
+        return false;
+    }
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let text = text.as_bytes();
     let mut rest = text.strip_prefix(b"-").unwrap_or(text);
@@ -289,5 +295,6 @@ mod tests {
         ] {
             assert!(!is_decimal(bad), "{bad}");
         }
+        assert!(is_decimal(&"9".repeat(LONGEST_NUMBER)) && !is_decimal(&"9".repeat(LONGEST_NUMBER + 1)));
     }
 }

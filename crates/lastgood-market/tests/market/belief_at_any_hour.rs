@@ -174,3 +174,17 @@ fn what_one_wrong_answer_said_alone_takes_no_other_candle_along_when_it_is_put_r
         }
     }
 }
+
+#[test]
+fn a_wrong_answer_that_shares_no_candle_with_earlier_ones_takes_none_of_them_along_when_it_is_put_right() {
+    // The 74 candles between the two were never asked for. COIN-M has no candles of a second.
+    for (venue, interval, length) in
+        [(Venue::Spot, "1s", 1_000), (Venue::Spot, "1m", MINUTE), (Venue::CoinM, "1m", MINUTE)]
+    {
+        let at = At { begin: 1_772_600_832_000, interval };
+        for restarts in [false, true] {
+            let story = Story { at, venue, limit: 300, wait: 374 * length, lie: LIES.len() - 1, restarts };
+            in_paused_time(at, &async |_| play(story).await);
+        }
+    }
+}

@@ -131,9 +131,21 @@ async fn asked_before_the_exchange(has_leases: bool) -> Vec<Vec<String>> {
     asked
 }
 
+/// The same, up to three times: a process that got no time for a while takes its connection for dead, and asks nothing of Redis.
+async fn asked_of_redis(has_leases: bool) -> Vec<Vec<String>> {
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        asked = asked_before_the_exchange(has_leases).await;
+        if asked.iter().all(|commands| !commands.is_empty()) {
+            break;
+        }
+    }
+    asked
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_costs_a_cold_load_one_round_trip_to_redis() {
-    let (without, with) = (asked_before_the_exchange(false).await, asked_before_the_exchange(true).await);
+    let (without, with) = (asked_of_redis(false).await, asked_of_redis(true).await);
     assert_eq!(without, [vec!["MGET"], vec!["MGET"], vec!["MGET"], vec!["GET"]]);
     assert_eq!(with, [vec!["MGET", "EVAL"], vec!["MGET", "EVAL"], vec!["EVAL", "MGET"], vec!["GET", "EVAL"]]);
 }

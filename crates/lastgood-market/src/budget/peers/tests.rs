@@ -86,25 +86,33 @@ async fn call(budget: &Budget, exchange: &Exchange, weight: u32, trips: [u64; 2]
     true
 }
 
-/// Bursts at random gateways in two minutes, four times as many as allowed. Returns the most that was used in a minute.
-async fn run(seed: u64, gateways: usize, weights: &[u32], trip: u64) -> u32 {
+/// Bursts at random gateways in two minutes, four times as many as allowed. Of a hundred calls of the store `lost` fail.
+/// Returns the most that was used in a minute.
+async fn run(seed: u64, gateways: usize, weights: &[u32], trip: u64, lost: u64) -> u32 {
     let clock = Clock::paused_with_tokio();
     let into = clock.now().as_millis() % 60_000;
     tokio::time::advance(Duration::from_millis(60_000 - into)).await;
     let (exchange, board) = (Exchange::new(&clock), Arc::new(Board(Default::default())));
     let budgets: Vec<_> = (0..gateways).map(|_| budget(&clock)).collect();
-    budgets.iter().enumerate().for_each(|(number, budget)| board.exchange(number, budget));
+    // Twice, so that the first knows of the last.
+    for (number, budget) in budgets.iter().enumerate().chain(budgets.iter().enumerate()) {
+        board.exchange(number, budget);
+    }
     let ended = Arc::new(AtomicBool::new(false));
     let mut random = Random(seed, 0);
     for (number, budget) in budgets.iter().enumerate() {
         let (budget, board, ended) = (Arc::clone(budget), Arc::clone(&board), Arc::clone(&ended));
         let begins = random.below(800);
+        let mut losses = Random(seed, number as u64 * 1_000_000);
         let urgent = Arc::new(tokio::sync::Notify::new());
         budget.notify_when_urgent(&urgent);
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(begins)).await;
             while !ended.load(Ordering::Relaxed) {
-                board.exchange(number, &budget);
+                match losses.below(100) < lost {
+                    true => budget.loses_others(),
+                    false => board.exchange(number, &budget),
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 let _ = tokio::time::timeout(Duration::from_millis(750), urgent.notified()).await;
             }
@@ -132,12 +140,27 @@ async fn run(seed: u64, gateways: usize, weights: &[u32], trip: u64) -> u32 {
 async fn however_gateways_spend_together_they_stay_within_the_limit_and_use_most_of_it() {
     let mut most = 0;
     let schedules = std::env::var("LASTGOOD_SCHEDULES").ok().and_then(|number| number.parse().ok()).unwrap_or(8);
-    for seed in 0..schedules {
+    // In the 53rd an answer is overtaken by a later one, whose word is higher.
+    for seed in (0..schedules).chain([53]) {
         let gateways = 2 + (seed % 4) as usize;
         let weights: &[u32] = if seed % 2 == 0 { &[2] } else { &[1, 2, 4, 20, 80] };
         let trip = if seed % 3 == 0 { 1_500 } else { 150 };
-        let used = run(seed, gateways, weights, trip).await;
+        let used = run(seed, gateways, weights, trip, 0).await;
         assert!(used <= LIMIT, "seed {seed}: {used} of {LIMIT} by {gateways} gateways");
+        most = most.max(used);
+    }
+    assert!(most > LIMIT * 3 / 4, "{most}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_at_times_or_for_long_leads_no_gateway_beyond_the_limit() {
+    let mut most = 0;
+    let schedules = std::env::var("LASTGOOD_SCHEDULES").ok().and_then(|number| number.parse().ok()).unwrap_or(12);
+    for seed in 0..schedules {
+        let gateways = 2 + (seed % 4) as usize;
+        let lost = [10, 50, 100][(seed % 3) as usize];
+        let used = run(seed, gateways, &[1, 2, 4], if seed % 2 == 0 { 1_500 } else { 150 }, lost).await;
+        assert!(used <= LIMIT, "seed {seed}: {used} of {LIMIT} by {gateways} gateways, {lost} % lost");
         most = most.max(used);
     }
     assert!(most > LIMIT * 3 / 4, "{most}");
@@ -236,6 +259,7 @@ fn what_no_gateway_says_is_harmless() {
         for ahead in [0, i64::MIN, i64::MAX] {
             budget.hear(&[&account, &account], None, u32::MAX, ahead);
         }
+        budget.hear(&[], None, 1, 0);
         budget.loses_others();
         assert!(budget.spend(ask(1)).is_ok(), "{text}");
     }

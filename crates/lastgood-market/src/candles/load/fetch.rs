@@ -8,6 +8,7 @@ use super::super::rows::Rows;
 use super::super::series::{COIN_SPAN, Fetch};
 use super::super::statement::Kind;
 use super::PAST_GAPS;
+use super::doubt::OtherRow;
 use crate::venue::Venue;
 
 /// An answer of the exchange, and what was asked.
@@ -28,24 +29,27 @@ impl Draft<'_> {
         for _ in 0..2 {
             let reply = self.fetch_rows(fetch).await?;
             let Some(open) = self.contradiction(&reply, witness) else { return Ok(reply) };
-            let (kept, other) = (self.row(open), self.other_answer_before(open));
-            let second = self.fetch_rows(self.second_question(open, other.as_ref().map(|other| other.0))).await?;
+            let (kept, other) = (self.row(open), self.other_answer_before(open).await);
+            let near = other.as_ref().filter(|other| other.is_near).map(|other| other.open);
+            let second = self.fetch_rows(self.second_question(open, near)).await?;
             let row = second.rows.at(open);
             let agrees_with_kept = if kept.is_some() { row == kept.as_deref() } else { row.is_some() };
             if agrees_with_kept || row != reply.rows.at(open) {
                 continue;
             }
             // It had not settled, so that nothing else is in doubt.
-            if kept.is_none() && !second.rows.times().is_empty() {
+            if kept.is_none() && !second.rows.is_empty() {
                 return Ok(reply);
             }
             // One answer alone gave it, and what another gave before it stands: that one answer was wrong.
-            let is_rest_the_same = other.is_some_and(|(open, row)| second.rows.at(open) == Some(&row));
-            if is_rest_the_same && self.doubt_from(open).await {
+            if let Some(other) = other
+                && self.still_stands(&other, &second.rows).await?
+                && self.doubt_from(open).await
+            {
                 return Ok(reply);
             }
             // That a candle was taken away is believed only of an answer that gives one after it.
-            match second.rows.times().is_empty() {
+            match second.rows.is_empty() {
                 false => {
                     self.candles.void(self.series, open, self.is_of_the_end).await;
                     self.forget();
@@ -73,22 +77,31 @@ impl Draft<'_> {
         }
     }
 
+    /// Whether the exchange gives another answer's row as before: in `second`, or, where that is too far on, when it is asked.
+    async fn still_stands(&self, other: &OtherRow, second: &Rows) -> Result<bool, Error> {
+        if other.is_near {
+            return Ok(second.at(other.open) == Some(&other.text));
+        }
+        let alone = Fetch { start: Some(other.open), end: Some(other.open), limit: 1 };
+        Ok(self.fetch_rows(alone).await?.rows.at(other.open) == Some(&other.text))
+    }
+
     /// The row that an answer contradicts: a kept one that it lacks or gives otherwise, or one of the kept end of the series, or of
     /// the last answer that was passed on, that it lacks.
     fn contradiction(&self, reply: &Reply, witness: Option<u64>) -> Option<u64> {
-        let (times, Fetch { start, end, limit }) = (reply.rows.times(), reply.fetch);
+        let (rows, Fetch { start, end, limit }) = (&reply.rows, reply.fetch);
         let is_forward = start.is_some() && (end.is_none() || self.series.endpoint.venue != Venue::CoinM);
-        match (times, witness) {
-            ([], Some(witness)) => Some(witness),
+        match (rows.first_open().zip(rows.last_open()), witness) {
+            (None, Some(witness)) => Some(witness),
             // The oldest from there on, and there are some.
-            ([], None) if is_forward => self.kept_after(start?, end),
-            ([], None) => None,
-            ([first, .., last] | [first @ last], _) => {
-                let from = start.filter(|_| is_forward || times.len() < limit).unwrap_or(first.open).min(first.open);
-                let to = end.filter(|_| !is_forward).unwrap_or(last.open).max(last.open);
-                self.contradicted_by(&reply.rows, from, to)
-                    .or_else(|| self.lacks_of_the_end(&reply.rows, from, last.open))
-                    .or_else(|| self.lacks_of_what_was_passed_on(&reply.rows, from, to))
+            (None, None) if is_forward => self.kept_after(start?, end),
+            (None, None) => None,
+            (Some((first, last)), _) => {
+                let from = start.filter(|_| is_forward || rows.count() < limit).unwrap_or(first).min(first);
+                let to = end.filter(|_| !is_forward).unwrap_or(last).max(last);
+                self.contradicted_by(rows, from, to)
+                    .or_else(|| self.lacks_of_the_end(rows, from, last))
+                    .or_else(|| self.lacks_of_what_was_passed_on(rows, from, to))
             }
         }
     }
@@ -101,7 +114,7 @@ impl Draft<'_> {
         let blocks = (first..=last).rev().filter_map(|index| self.block(index));
         let mut rows = blocks.filter_map(|block| {
             let last = block.rows.before(end.saturating_add(1)).checked_sub(1)?;
-            let open = block.rows.times().get(last)?.open;
+            let open = block.rows.open(last)?;
             let statement = block.known.span_at(open)?.statement;
             (open >= start && statement.kind != Kind::Doubted).then_some(open)
         });
@@ -113,7 +126,7 @@ impl Draft<'_> {
         let received = self.candles.exchange.receive(self.series.request(fetch), self.priority).await?;
         let (value, as_of) = (received.value, received.asked_at);
         let asked_at = as_of.as_millis().saturating_add_signed(ahead);
-        let rows = Rows::of_answer(&value.body).filter(|rows| rows.times().len() <= fetch.limit);
+        let rows = Rows::of_answer(&value.body).filter(|rows| rows.count() <= fetch.limit);
         let rows = rows.filter(|rows| is_within(rows, fetch)).ok_or_else(unreadable)?;
         Ok(Reply { rows, asked_at, as_of, fetch })
     }
@@ -121,9 +134,8 @@ impl Draft<'_> {
 
 /// Whether an answer keeps to the bounds that it was asked for.
 fn is_within(rows: &Rows, fetch: Fetch) -> bool {
-    let (first, last) = (rows.times().first(), rows.times().last());
-    first.is_none_or(|first| fetch.start.is_none_or(|start| first.open >= start))
-        && last.is_none_or(|last| fetch.end.is_none_or(|end| last.open <= end))
+    rows.first_open().is_none_or(|first| fetch.start.is_none_or(|start| first >= start))
+        && rows.last_open().is_none_or(|last| fetch.end.is_none_or(|end| last <= end))
 }
 
 pub(super) fn older() -> Error {
