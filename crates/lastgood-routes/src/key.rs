@@ -17,9 +17,11 @@ impl Route {
     pub fn key(&self, arguments: &Arguments) -> String {
         let path = &self.spec.path;
         let given = arguments.0.iter().filter(|(_, value)| *value != Argument::Absent);
-        let fields = given.map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value.to_string(), ENCODED)));
-        let fields = fields.collect::<Vec<_>>().join("&");
-        let plain = format!("{path}?{fields}");
+        let mut plain = format!("{path}?");
+        for (number, (name, value)) in given.enumerate() {
+            plain.extend([if number == 0 { "" } else { "&" }, name, "="]);
+            plain.extend(utf8_percent_encode(&value.to_string(), ENCODED));
+        }
         match plain.len() <= LONGEST_KEY && !self.spec.hash_parameters {
             true => plain,
             // No parameter is called this.

@@ -19,12 +19,13 @@ impl Route {
             let left = ends.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(self.links.len() - at).unwrap_or(1);
             let (asked, held) = (link.asked(), self.held(key, at));
-            let asking = self.ask_one(link, &asked, arguments, held.as_ref());
+            let asking = self.ask_one(link, &asked, (key, arguments), held.as_ref());
             let answered = timeout(share, asking).await.unwrap_or_else(|_| {
                 let message = format!("source {} did not answer within {} ms", at + 1, share.as_millis());
                 Err(Error::new(Reason::TimedOut, message))
             });
             match answered {
+                Ok(source::Loaded::Refused(error)) => missing = Some(error.with_reason(Reason::NotFound)),
                 Ok(loaded) => return Ok(self.loaded((at, &asked), loaded, held, arguments)),
                 Err(error) if error.reason == Reason::NotFound => {
                     missing = Some(error);
@@ -50,7 +51,7 @@ impl Route {
         &self,
         link: &Link,
         asked: &Asked,
-        arguments: &Arguments,
+        (key, arguments): (&str, &Arguments),
         held: Option<&Held>,
     ) -> Result<source::Loaded, Error> {
         let path = self.spec.path.to_string();
@@ -64,6 +65,11 @@ impl Route {
                 load.is_slow(&Error::new(Reason::Slow, what));
                 answer.await
             }
+        };
+        let answered = match answered {
+            // It has been answered before: something is wrong with the source, and the last good answer stands in.
+            Ok(source::Loaded::Refused(error)) if self.region.peek(key).is_some() => Err(error),
+            answered => answered,
         };
         load.ended(&answered);
         answered
@@ -92,7 +98,7 @@ impl Route {
                 let fresh_for = answer.fresh_for.take();
                 (answer, fresh_for)
             }
-            (source::Loaded::Unchanged, held) => {
+            (source::Loaded::Unchanged | source::Loaded::Refused(_), held) => {
                 // A source says so only of what it was given.
                 let Held { body, validator } = held.unwrap_or(Held { body: bytes::Bytes::new(), validator: None });
                 let content_type = "application/json".to_owned();

@@ -76,6 +76,8 @@ pub(crate) enum Loaded {
     Answer(Answer),
     /// The held answer is still the source's.
     Unchanged,
+    /// The source says that the question is wrong. Of one that it has answered before that is its own failure.
+    Refused(Error),
 }
 
 /// An answer of a source.
@@ -101,19 +103,24 @@ pub(crate) struct Held {
 /// How often a value is decoded to see what it may come to mean: servers behind proxies decode twice, and some once more.
 const DECODINGS: usize = 4;
 
-/// Whether a value stays one segment of a path to every server, however often that decodes it before it looks: it is
-/// neither empty nor dots, and holds nothing that separates, ends or leaves a path.
+/// Whether a value stays one segment of a path to every server, however that decodes it before it looks: it is neither
+/// empty nor dots, and holds nothing that separates, ends or leaves a path.
 pub(crate) fn stays_one_segment(value: &str) -> bool {
-    let separates =
-        |c: char| matches!(c, '/' | '\\' | '?' | '#' | ';' | '\u{2215}' | '\u{2044}' | '\u{ff0f}') || c.is_control();
     let mut form = Cow::Borrowed(value);
     for _ in 0..DECODINGS {
-        if form.is_empty() || form.contains("..") || form == "." || form.contains(separates) {
+        let plain: String = form.chars().map(|c| plain(c).unwrap_or(c)).collect();
+        // Some servers drop blanks and dots at the ends of a segment.
+        if matches!(plain.trim(), "" | ".") || plain.contains("..") || plain.contains(separates) {
+            return false;
+        }
+        // `%u002f`, as some servers write characters that are no byte.
+        let is_wide = |rest: &str| rest.len() >= 5 && rest.bytes().take(5).skip(1).all(|byte| byte.is_ascii_hexdigit());
+        if plain.split('%').skip(1).any(|rest| rest.starts_with(['u', 'U']) && is_wide(rest)) {
             return false;
         }
         // Bytes that decode to no text may be anything to a server that reads other bytes.
-        let Ok(decoded) = percent_decode(form.as_bytes()).decode_utf8().map(Cow::into_owned) else { return false };
-        if decoded == *form {
+        let Ok(decoded) = percent_decode(plain.as_bytes()).decode_utf8().map(Cow::into_owned) else { return false };
+        if decoded == plain {
             return true;
         }
         form = Cow::Owned(decoded);
@@ -121,15 +128,62 @@ pub(crate) fn stays_one_segment(value: &str) -> bool {
     false
 }
 
+/// Declared text as it bears on the values next to it: what separates or is encoded in it is the operator's to say.
+pub(crate) fn neutral(declared: &str) -> String {
+    let (mut text, mut rest) = (String::new(), declared.chars());
+    while let Some(c) = rest.next() {
+        let mut behind = rest.clone();
+        let is_hex = |c: Option<char>| c.is_some_and(|c| c.is_ascii_hexdigit());
+        if c == '%' && is_hex(behind.next()) && is_hex(behind.next()) {
+            rest = behind;
+            text.push('_');
+        } else {
+            text.push(if separates(c) && c != '/' { '_' } else { c });
+        }
+    }
+    text
+}
+
+fn separates(c: char) -> bool {
+    matches!(c, '/' | '\\' | '?' | '#' | ';') || c.is_control()
+}
+
+/// The sign of a path that a server takes a character for which normalises text, or looks for the next best in an older
+/// encoding.
+fn plain(c: char) -> Option<char> {
+    Some(match c {
+        '\u{2044}' | '\u{2215}' | '\u{29f8}' | '\u{2571}' | '\u{ff0f}' => '/',
+        // Fractions and abbreviations of which a slash is a part.
+        '\u{00bc}'..='\u{00be}' | '\u{2150}'..='\u{215f}' | '\u{2189}' => '/',
+        '\u{2100}' | '\u{2101}' | '\u{2105}' | '\u{2106}' => '/',
+        '\u{2216}' | '\u{29f5}' | '\u{29f9}' | '\u{2572}' | '\u{fe68}' | '\u{ff3c}' => '\\',
+        '\u{2047}'..='\u{2049}' | '\u{fe16}' | '\u{fe56}' | '\u{ff1f}' => '?',
+        '\u{fe5f}' | '\u{ff03}' => '#',
+        '\u{037e}' | '\u{fe14}' | '\u{fe54}' | '\u{ff1b}' => ';',
+        '\u{fe6a}' | '\u{ff05}' => '%',
+        '\u{2024}' | '\u{fe52}' | '\u{ff0e}' => '.',
+        // Two and three dots in one.
+        '\u{2025}' | '\u{2026}' | '\u{fe19}' | '\u{fe30}' => '/',
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn declared_text_bears_on_values_only_where_an_escape_is_cut() {
+        assert_eq!(neutral("/a;v=1/%2Fb%2"), "/a_v=1/_b%2");
+        assert_eq!(neutral("100%/é?"), "100%/é_");
+    }
+
+    #[test]
     fn a_value_stays_one_segment_however_often_a_server_decodes_it() {
-        for good in
-            ["BRK.B", "BTC-USDT", "a b", "100%", "50%25", "x@y:1", "é", "1.5", "50%zz", "a&b=c", ".hidden", "a%2Eb"]
-        {
+        for good in [
+            "BRK.B", "BTC-USDT", "a b", "100%", "50%25", "x@y:1", "é", "1.5", "50%zz", "100%up", "a&b=c", ".hidden",
+            "a%2Eb",
+        ] {
             assert!(stays_one_segment(good), "{good:?}");
         }
         for bad in [
@@ -160,8 +214,29 @@ mod tests {
             "\u{fffd}%c0%af",
             "%ff",
             "a..b",
+            " ",
+            ". ",
+            ".%20",
             "\u{ff0f}",
             "%EF%BC%8F",
+            "\u{2215}",
+            "\u{29f8}",
+            "\u{bd}",
+            "\u{ff3c}",
+            "%EF%BC%BC",
+            "\u{2216}",
+            "\u{ff1f}",
+            "\u{ff03}",
+            "\u{37e}",
+            "\u{ff05}2f",
+            "%EF%BC%852f",
+            "\u{ff0e}\u{ff0e}",
+            ".\u{2024}",
+            "\u{2025}",
+            "\u{2026}",
+            "%u002f",
+            "%U2215",
+            "%25u002f",
         ] {
             assert!(!stays_one_segment(bad), "{bad:?}");
         }

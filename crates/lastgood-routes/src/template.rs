@@ -71,6 +71,34 @@ impl Template {
         filled.collect()
     }
 
+    /// What its segments, between slashes, are with every argument in its place, and the text by `write`; those without a place
+    /// are left out.
+    pub(crate) fn filled_segments(&self, arguments: &Arguments, write: impl Fn(&str) -> String) -> Vec<String> {
+        let mut segments = vec![(String::new(), false)];
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => {
+                    for (at, part) in write(text).split('/').enumerate() {
+                        if at > 0 {
+                            segments.push((String::new(), false));
+                        }
+                        if let Some((segment, _)) = segments.last_mut() {
+                            segment.push_str(part);
+                        }
+                    }
+                }
+                Piece::Place(name) => {
+                    let value = arguments.get(name).filter(|value| **value != Argument::Absent);
+                    if let (Some((segment, has_place)), Some(value)) = (segments.last_mut(), value) {
+                        segment.push_str(&value.to_string());
+                        *has_place = true;
+                    }
+                }
+            }
+        }
+        segments.into_iter().filter_map(|(segment, has_place)| has_place.then_some(segment)).collect()
+    }
+
     /// Whether it is nothing but one parameter, and that one was not given.
     pub fn is_absent(&self, arguments: &Arguments) -> bool {
         matches!(self.0.as_slice(), [Piece::Place(name)] if arguments.get(name) == Some(&Argument::Absent))

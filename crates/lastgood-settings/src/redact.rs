@@ -29,6 +29,9 @@ const NAMES: [&[u8]; 13] = [
 /// Names whose values hold blanks and reach to the end of their line or text.
 const LINE_NAMES: [&[u8]; 2] = [b"authorization", b"cookie"];
 
+/// What stands for credentials in the URLs of our own messages.
+const PLACEHOLDERS: [&[u8]; 3] = [b"user:password", b"[user:password", b"default:TOKEN"];
+
 /// Authentication schemes whose parameters stand in quotes.
 const QUOTING_SCHEMES: [&[u8]; 4] = [b"digest ", b"oauth ", b"hawk ", b"signature "];
 
@@ -303,7 +306,8 @@ impl<'a> Scanner<'a> {
             false => far,
         };
         let last_at = self.bytes[start..end].iter().rposition(|byte| *byte == b'@');
-        (end, last_at.map(|offset| start..start + offset))
+        let userinfo = last_at.map(|offset| start..start + offset);
+        (end, userinfo.filter(|found| !PLACEHOLDERS.contains(&&self.bytes[found.clone()])))
     }
 
     fn is_http(&self, scheme_end: usize) -> bool {
@@ -394,6 +398,7 @@ mod tests {
             "GET /api/v3/klines?symbol=BTCUSDT&interval=1m",
             "https://api.binance.com/api/v3/ping?email=a@b",
             "http://[::1]:8090/",
+            "write redis://[user:password@]host:port[/db], or postgres://user:password@host/name",
             "wss://h/ws/btcusdt@kline_1m",
             "Signature for this request is not valid.",
             "token::parse and max_tokens=5",

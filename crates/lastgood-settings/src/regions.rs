@@ -25,20 +25,10 @@ pub const REGION_NAMES: [&str; RegionName::ALL.len()] = {
     names
 };
 
-/// The regions of applications that are there undeclared: seconds of freshness, and how long their entries are kept.
-const APPLICATION_REGIONS: [(&str, u64, Keep); 8] = [
-    ("stock_latest", 300, Keep::Forever),
-    ("stock_recent", 3_600, Keep::Forever),
-    ("stock_symbols", 21_600, Keep::Forever),
-    ("analytics", 120, KEPT_A_DAY),
-    ("agent_leaderboard", 60, KEPT_A_DAY),
-    ("scores_leaderboard", 600, KEPT_A_DAY),
-    ("kv", 300, KEPT_A_DAY),
-    ("routes", 300, KEPT_A_DAY),
-];
-const KEPT_A_DAY: Keep = Keep::For(DAY);
-/// Freshness in a region that the configuration makes.
-const DECLARED_SECONDS: u64 = 300;
+/// The regions of applications that are there undeclared: for values, and for routes that name no region.
+const APPLICATION_REGIONS: [&str; 2] = ["kv", "routes"];
+/// Freshness in a region of applications, unless the configuration says otherwise.
+const APPLICATION_FRESHNESS: Duration = Duration::from_secs(300);
 /// Each region has counters, and a place in every report.
 const MOST_DECLARED: usize = 64;
 const LONGEST_NAME: usize = 40;
@@ -46,19 +36,17 @@ const LONGEST_NAME: usize = 40;
 const RESERVED: [&str; 3] = ["nodes", "llm", "fear_greed"];
 
 /// A region of applications' own data, before the overrides of its fields.
-fn application_policy(seconds: u64, keep: Keep) -> Policy {
-    let fresh_for = Duration::from_secs(seconds);
-    Policy::fresh_for(fresh_for).stale_while_revalidate(fresh_for).stale_if_error(keep)
+fn application_policy() -> Policy {
+    let fresh_for = APPLICATION_FRESHNESS;
+    Policy::fresh_for(fresh_for).stale_while_revalidate(fresh_for).stale_if_error(Keep::For(DAY))
 }
 
 /// The regions for data of applications: those that are always there, and those that the configuration makes by naming
 /// them.
 pub(crate) fn of_applications(declared: &BTreeMap<String, RegionOverride>) -> Vec<(String, Policy)> {
-    let always = APPLICATION_REGIONS.iter();
-    let always = always.map(|(name, seconds, keep)| ((*name).to_owned(), application_policy(*seconds, *keep)));
-    let declared = declared.keys().filter(|name| !is_built_in(name));
-    let declared = declared.map(|name| (name.clone(), application_policy(DECLARED_SECONDS, KEPT_A_DAY)));
-    always.chain(declared).collect()
+    let always = APPLICATION_REGIONS.map(str::to_owned);
+    let declared = declared.keys().filter(|name| !is_built_in(name)).cloned();
+    always.into_iter().chain(declared).map(|name| (name, application_policy())).collect()
 }
 
 /// A policy in one line. What it leaves out is the same everywhere, unless the configuration says otherwise.
@@ -75,7 +63,7 @@ pub(crate) fn show_policy(policy: &Policy) -> String {
 
 /// The regions that are there without being declared.
 pub(crate) fn built_in() -> impl Iterator<Item = &'static str> {
-    REGION_NAMES.into_iter().chain(APPLICATION_REGIONS.map(|(name, ..)| name))
+    REGION_NAMES.into_iter().chain(APPLICATION_REGIONS)
 }
 
 fn is_built_in(name: &str) -> bool {

@@ -117,6 +117,13 @@ fn database_url(raw: &Raw) -> Result<SecretString, Wrong> {
     let text = raw.string().ok_or_else(|| Wrong::new("expected a string").hint("write \"env:DATABASE_URL\""))?;
     let url = SecretString::from(text.trim());
     let known = ["postgres://", "postgresql://", "sqlite:"];
+    let names_no_file = |url: &str| {
+        let file = url.strip_prefix("sqlite:").map(|rest| rest.split('?').next().unwrap_or_default());
+        file.is_some_and(|file| matches!(file.trim_start_matches('/'), "" | ":memory:"))
+    };
+    if names_no_file(url.expose_secret()) {
+        return Err(Wrong::new("a SQLite URL names a file").hint("write for example \"sqlite:data/prices.db\""));
+    }
     match known.iter().any(|scheme| url.expose_secret().starts_with(scheme)) {
         true => Ok(url),
         false => Err(Wrong::new("this is no database URL")

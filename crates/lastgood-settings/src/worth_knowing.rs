@@ -100,4 +100,13 @@ sql = "SELECT * FROM stocks WHERE symbol = :symbol AND note LIKE '%:days%' AND d
         let warnings = resolve_from(&unused, &[], &[]).expect("valid").warnings;
         assert!(warnings.iter().any(|one| one.to_string().contains("is asked with `days`")), "{warnings:?}");
     }
+
+    #[test]
+    fn a_sqlite_url_without_a_file_is_refused() {
+        for url in ["sqlite:", "sqlite:///", "sqlite::memory:", "sqlite:?mode=ro"] {
+            let problems = resolve_from(&format!("[databases.main]\nurl = \"{url}\"\n"), &[], &[]).err();
+            let problems = problems.expect("refused").to_string();
+            assert!(problems.contains("`databases.main.url`: a SQLite URL names a file"), "{url}: {problems}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::error::SourceError;
 use super::tls::NoClient;
-use super::{Answer, CheckError, ConnectOptions, Held, Loaded, Source, proxy, stays_one_segment, tls};
+use super::{Answer, CheckError, ConnectOptions, Held, Loaded, Source, neutral, proxy, stays_one_segment, tls};
 use crate::arguments::{Argument, Arguments};
 
 mod document;
@@ -28,6 +28,9 @@ pub use self::spec::{ApiSpec, Expect, Is, QueryValue, RequestSpec};
 const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
 /// Everything else in an argument is sent as `%XX`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// What APIs say of a question that is wrong, such as one about a symbol that they do not know.
+const WRONG: u16 = 400;
+const WRONG_CONTENT: u16 = 422;
 /// A longer entity tag is not kept.
 const LONGEST_ETAG: usize = 512;
 
@@ -71,13 +74,18 @@ impl Api {
     pub(crate) fn new(name: &str, spec: &ApiSpec, connect: &ConnectOptions) -> Result<Arc<Self>, NoClient> {
         // reqwest takes the provider of the process; the first to install one decides.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = proxy::by(Client::builder(), &connect.proxies)
+        // A proxy resolves the names itself: then it is for the proxy to lead to no private address.
+        let proxied = proxy::of(&connect.proxies, spec.base()).is_some();
+        let client = match proxied {
+            true => proxy::by(Client::builder(), &connect.proxies),
+            // All that is asked has one origin, so that not each request has to look for its proxy.
+            false => Client::builder().no_proxy(),
+        };
+        let mut client = client
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
             .connect_timeout(connect.connect_timeout)
             .timeout(spec.timeout);
-        // A proxy resolves the names itself: then it is for the proxy to lead to no private address.
-        let proxied = proxy::of(&connect.proxies, spec.base()).is_some();
         if !spec.allow_private && !is_private_host(&spec.url) && !proxied {
             client = client.dns_resolver(Arc::new(Public));
         }
@@ -157,6 +165,8 @@ fn by_proxy(why: &reqwest::Error) -> Option<&'static str> {
 pub(crate) struct HttpSource {
     api: Arc<Api>,
     spec: RequestSpec,
+    /// Its URL, where no argument is in the path.
+    fixed: Option<Url>,
 }
 
 impl HttpSource {
@@ -164,11 +174,14 @@ impl HttpSource {
     ///
     /// When the path does not stay what it is in a URL.
     pub(crate) fn new(api: Arc<Api>, spec: RequestSpec) -> Result<Self, SourceError> {
-        let source = HttpSource { api, spec };
+        let source = HttpSource { api, spec, fixed: None };
         let path = source.spec.path.fill(&Arguments::default(), str::to_owned);
         // Without its arguments it may hold an empty part, which is no harm to any URL.
         match source.below_base(&path) {
-            Some(_) => Ok(source),
+            Some(url) => {
+                let is_fixed = source.spec.path.places().next().is_none();
+                Ok(HttpSource { fixed: is_fixed.then_some(url), ..source })
+            }
             None => Err(SourceError::Path(source.spec.path.to_string())),
         }
     }
@@ -183,18 +196,30 @@ impl HttpSource {
     }
 
     pub(crate) fn url(&self, arguments: &Arguments) -> Option<Url> {
+        let mut url = self.fixed.clone().or_else(|| self.filled(arguments))?;
+        let mut query = String::new();
+        for (name, value) in &self.spec.query {
+            let Some(value) = value.fill(arguments) else { continue };
+            query.push_str(if query.is_empty() { "" } else { "&" });
+            query.extend(utf8_percent_encode(name, ENCODED));
+            query.push('=');
+            query.extend(utf8_percent_encode(&value, ENCODED));
+        }
+        url.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
+        Some(url)
+    }
+
+    /// The URL of its path with these arguments in it.
+    fn filled(&self, arguments: &Arguments) -> Option<Url> {
         let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
         let path = &self.spec.path;
+        // Each by itself, as a slash in one would make two segments of it; and what they come to where two stand together.
         let given = path.places().filter_map(|name| arguments.get(name)).filter(|value| **value != Argument::Absent);
-        if !given.map(ToString::to_string).all(|value| stays_one_segment(&value)) {
+        let segments = given.map(ToString::to_string).chain(path.filled_segments(arguments, neutral));
+        if !{ segments }.all(|text| stays_one_segment(&text)) {
             return None;
         }
-        let mut url = self.below_base(&path.fill(arguments, encode))?;
-        let given = self.spec.query.iter();
-        let given = given.filter_map(|(name, value)| Some((name, value.fill(arguments)?)));
-        let query: Vec<_> = given.map(|(name, value)| format!("{}={}", encode(name), encode(&value))).collect();
-        url.set_query(Some(query.join("&").as_str()).filter(|query| !query.is_empty()));
-        Some(url)
+        self.below_base(&path.fill(arguments, encode))
     }
 
     /// What the status says where it brings no answer.
@@ -216,6 +241,7 @@ impl HttpSource {
             }
             300..=399 => error(Reason::Malformed, "answers with a redirect, which is not followed"),
             401 | 403 => error(Reason::Upstream, "refuses the key that it is asked with, or lacks one"),
+            code @ (WRONG | WRONG_CONTENT) => error(Reason::Upstream, &format!("refuses the question ({code})")),
             code => error(Reason::Upstream, &format!("answers with the error {code}")),
         }
     }
@@ -264,8 +290,8 @@ impl HttpSource {
             return Err(Error::new(Reason::Overloaded, message).into());
         };
         let held = held.filter(|held| held.validator.is_some());
-        let response = api.get(url, held.and_then(|held| held.validator.as_deref())).await?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        let mut response = api.get(url, held.and_then(|held| held.validator.as_deref())).await?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         if let (StatusCode::NOT_MODIFIED, Some(held)) = (status, held) {
             // Its freshness may be another one now.
             let answer = self.answer(&headers, held.body.clone(), true)?;
@@ -273,7 +299,10 @@ impl HttpSource {
             return Ok(Loaded::Answer(Answer { validator, ..answer }));
         }
         if let Some(error) = self.refused(status, &headers) {
-            return Err(error.into());
+            return match status.as_u16() {
+                WRONG | WRONG_CONTENT => Ok(Loaded::Refused(error)),
+                _ => Err(error.into()),
+            };
         }
         let is_whole = response.version() >= Version::HTTP_2
             || headers.contains_key(header::CONTENT_LENGTH)
@@ -298,6 +327,10 @@ impl Source for HttpSource {
             self.spec.path.places().count() + self.spec.query.iter().filter(|(_, value)| value.has_places()).count();
         if places == 0 {
             let loaded = self.fetch(&Arguments::default(), None).await;
+            let loaded = match loaded {
+                Ok(Loaded::Refused(error)) => Err(error.into()),
+                loaded => loaded,
+            };
             return loaded.map(drop).map_err(|why| why.of_check("check its url, path and headers"));
         }
         // What to ask for is not known, but whether anybody answers is.

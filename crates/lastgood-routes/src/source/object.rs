@@ -2,7 +2,9 @@
 
 pub(crate) mod bucket;
 pub(crate) mod error;
+mod folder;
 mod key;
+mod service;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -11,6 +13,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use lastgood::{Error, Reason};
+use object_store::path::Path;
 use object_store::{Attribute, GetOptions, GetResult};
 use tokio::time::timeout;
 
@@ -112,7 +115,9 @@ impl ObjectTemplate {
         held: Option<&Held>,
     ) -> Result<Loaded, Error> {
         let path = self.bucket.path(key).ok_or_else(no_such_object)?;
-        self.bucket.confine(&path).await?;
+        if let Some(folder) = self.bucket.as_folder() {
+            folder.confine(&path, self.bucket.name()).await?;
+        }
         let mark = format!("{:x} ", self.selection);
         let known = held.and_then(|held| held.validator.as_deref()?.strip_prefix(&mark));
         let options = GetOptions { if_none_match: known.map(str::to_owned), ..GetOptions::default() };
@@ -158,9 +163,6 @@ impl ObjectTemplate {
         let (folder, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
         let (start, end) = last.split_once('*').unwrap_or((last, ""));
         let folder = self.bucket.folder(folder).ok_or_else(no_such_object)?;
-        if let Some(folder) = &folder {
-            self.bucket.confine_folder(folder).await?;
-        }
         let mut names = Vec::new();
         let mut seen = 0usize;
         let mut take = |name: &str| {
@@ -171,8 +173,10 @@ impl ObjectTemplate {
             let too_many = || malformed(format!("more than {limit} objects lie there; raise `max_names`"));
             if seen > limit { Err(too_many()) } else { Ok(()) }
         };
-        if let Some(listed) = self.bucket.file_names(folder.as_ref(), self.max_names).await {
-            listed?.iter().try_for_each(|name| take(name))?;
+        if let Some(own) = self.bucket.as_folder() {
+            let within = folder.unwrap_or(Path::ROOT);
+            let listed = own.file_names(&within, self.max_names, self.bucket.name()).await?;
+            listed.iter().try_for_each(|name| take(name))?;
         } else {
             let mut listing = self.bucket.store().list(folder.as_ref());
             let inside = folder.as_ref().map_or(0, |folder| folder.parts().count()) + 1;
@@ -194,16 +198,18 @@ impl ObjectTemplate {
         let failed = |why| CheckError::Bucket { bucket: bucket(), why };
         if matches!(self.want, Want::Document(_)) && !self.key.has_parameters() {
             let path = self.bucket.path(&self.key.to_string()).ok_or(CheckError::NotPath)?;
-            let confined = self.bucket.confine(&path).await;
-            confined.map_err(|why| CheckError::Object { bucket: bucket(), why: Box::new(why) })?;
+            if let Some(folder) = self.bucket.as_folder() {
+                let confined = folder.confine(&path, self.bucket.name()).await;
+                confined.map_err(|why| CheckError::Object { bucket: bucket(), why: Box::new(why) })?;
+            }
             let options = GetOptions { head: true, ..GetOptions::default() };
             self.bucket.store().get_opts(&path, options).await.map_err(failed)?;
             return self.probe_fields(&path).await;
         }
         let folder = self.bucket.folder(self.key.fixed_folder()).ok_or(CheckError::NotPath)?;
         let nothing = || CheckError::NothingThere { bucket: bucket(), key: self.key.to_string() };
-        if let Some(is_filled) = self.bucket.is_filled_folder(folder.as_ref()).await {
-            return is_filled.then_some(()).ok_or_else(nothing);
+        if let Some(own) = self.bucket.as_folder() {
+            return own.is_filled(&folder.unwrap_or(Path::ROOT)).await.then_some(()).ok_or_else(nothing);
         }
         match self.bucket.store().list(folder.as_ref()).next().await {
             Some(Ok(object)) => self.probe_fields(&object.location).await,
@@ -215,7 +221,7 @@ impl ObjectTemplate {
 
 impl ObjectTemplate {
     /// Whether an object has the fields that are computed with, as far as a misspelt one can be distinguished from one that is absent.
-    async fn probe_fields(&self, path: &object_store::path::Path) -> Result<(), CheckError> {
+    async fn probe_fields(&self, path: &Path) -> Result<(), CheckError> {
         let Want::Document(selector) = &self.want else { return Ok(()) };
         if selector.fields.is_empty() {
             return Ok(());

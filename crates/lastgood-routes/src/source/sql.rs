@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use lastgood::{Error, Reason};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
@@ -279,7 +280,12 @@ impl Statement {
     /// # Errors
     ///
     /// Why there is no answer; [`Reason::NotFound`] where one row is wanted and there is none.
-    pub async fn query(&self, arguments: &Arguments) -> Result<Bytes, Error> {
+    pub fn query<'a>(&'a self, arguments: &'a Arguments) -> BoxFuture<'a, Result<Bytes, Error>> {
+        // Boxed here, so that the drivers are compiled with this crate alone.
+        Box::pin(self.ask(arguments))
+    }
+
+    async fn ask(&self, arguments: &Arguments) -> Result<Bytes, Error> {
         let pool = &self.database.0;
         let Ok(permit) = timeout(pool.connect_timeout, pool.permits.acquire()).await else {
             return Err(Error::new(Reason::Overloaded, "all connections to the database are in use"));
@@ -357,7 +363,7 @@ fn total(rows: Rows) -> Result<u64, Fault> {
 #[async_trait]
 impl Source for Statement {
     async fn load(&self, arguments: &Arguments, _held: Option<&Held>) -> Result<Loaded, Error> {
-        let body = self.query(arguments).await?;
+        let body = self.ask(arguments).await?;
         Ok(Loaded::Answer(Answer {
             body,
             content_type: "application/json".to_owned(),

@@ -248,32 +248,24 @@ fn regions_for_applications_are_there_and_more_can_be_declared() {
     let policy = |settings: &Settings, name: &str| {
         settings.application_regions().into_iter().find(|(known, _)| known == name).map(|(_, policy)| policy)
     };
-    let file = "[regions.prices]\n[regions.news]\nfresh_for = \"1m\"\n[regions.analytics]\nfresh_for = \"1m\"";
+    let file = "[regions.prices]\n[regions.news]\nfresh_for = \"1m\"";
     let settings = resolve_from(file, &[], &[]).expect("valid").settings;
-    for (name, seconds, keep) in [
-        ("stock_latest", 300, Keep::Forever),
-        ("stock_recent", 3_600, Keep::Forever),
-        ("stock_symbols", 21_600, Keep::Forever),
-        ("analytics", 120, Keep::For(Duration::from_secs(86_400))),
-        ("agent_leaderboard", 60, Keep::For(Duration::from_secs(86_400))),
-        ("scores_leaderboard", 600, Keep::For(Duration::from_secs(86_400))),
-        ("kv", 300, Keep::For(Duration::from_secs(86_400))),
-        ("prices", 300, Keep::For(Duration::from_secs(86_400))),
-        ("news", 300, Keep::For(Duration::from_secs(86_400))),
-    ] {
-        let policy = policy(&settings, name).unwrap_or_else(|| panic!("{name}"));
-        let fresh_for = Duration::from_secs(seconds);
+    let names: Vec<String> = settings.application_regions().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["kv", "routes", "news", "prices"]);
+    for name in names {
+        let policy = policy(&settings, &name).unwrap_or_else(|| panic!("{name}"));
+        let fresh_for = Duration::from_secs(300);
+        let keep = Keep::For(Duration::from_secs(86_400));
         assert_eq!(
             (policy.fresh_for, policy.stale_while_revalidate, policy.stale_if_error),
             (fresh_for, fresh_for, keep),
             "{name}"
         );
     }
-    assert_eq!(settings.region("analytics").policy.fresh_for, Some(Duration::from_secs(60)));
     assert_eq!(settings.region("news").policy.fresh_for, Some(Duration::from_secs(60)));
     assert!(policy(&settings, "klines").is_none());
 
-    assert!(message("[regions.analytic]").contains("did you mean `analytics`?"));
+    assert!(message("[regions.route]").contains("did you mean `routes`?"));
     assert!(message("[regions.\"my news\"]").contains("a-z, 0-9 and _"));
     assert!(message("[regions.nodes]").contains("the gateway's own"));
     let many: String = (0..65).map(|n| format!("[regions.made_up_region_{n}]\n")).collect();

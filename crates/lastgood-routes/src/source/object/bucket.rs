@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use lastgood::{Error, Reason};
 use object_store::aws::AmazonS3Builder;
-use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind};
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
+use object_store::{BackoffConfig, ObjectStore, RetryConfig, StaticCredentialProvider};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::ObjectError;
+use super::folder::Folder;
+use super::service::Connector;
 use crate::source::{ConnectOptions, proxy, tls};
 
 /// A declared bucket or folder.
@@ -75,7 +76,7 @@ struct Inner {
     url: String,
     store: Arc<dyn ObjectStore>,
     prefix: Path,
-    folder: Option<(Arc<LocalFileSystem>, PathBuf)>,
+    folder: Option<Folder>,
     timeout: Duration,
 }
 
@@ -108,13 +109,8 @@ impl Bucket {
         if !matches!(spec.credentials, Credentials::Anonymous) || spec.endpoint.is_some() {
             return Err(ObjectError::FolderWithCredentials);
         }
-        let root = std::fs::canonicalize(folder)
-            .and_then(|root| if root.is_dir() { Ok(root) } else { Err(std::io::ErrorKind::NotADirectory.into()) })
-            .map_err(|why| ObjectError::NoFolder { folder: folder.to_owned(), why })?;
-        let store = LocalFileSystem::new_with_prefix(&root)
-            .map_err(|why| ObjectError::Folder { folder: folder.to_owned(), why })?;
-        let store = Arc::new(store);
-        Ok(Bucket::with(name, spec, Arc::clone(&store) as _, Path::ROOT, Some((store, root))))
+        let (folder, prefix) = Folder::at(folder)?;
+        Ok(Bucket::with(name, spec, folder.store(), prefix, Some(folder)))
     }
 
     fn with(
@@ -122,7 +118,7 @@ impl Bucket {
         spec: &BucketSpec,
         store: Arc<dyn ObjectStore>,
         prefix: Path,
-        folder: Option<(Arc<LocalFileSystem>, PathBuf)>,
+        folder: Option<Folder>,
     ) -> Bucket {
         let (name, url, timeout) = (name.to_owned(), spec.url.clone(), spec.timeout);
         Bucket(Arc::new(Inner { name, url, store, prefix, folder, timeout }))
@@ -156,73 +152,13 @@ impl Bucket {
         Some(Some(path).filter(|path| *path != Path::ROOT))
     }
 
-    /// Refuses what in a folder is no file, or is a link to something outside it.
-    pub(super) async fn confine(&self, path: &Path) -> Result<(), Error> {
-        self.inside(path, false).await
+    /// Where it is a folder, and not a store elsewhere.
+    pub(super) fn as_folder(&self) -> Option<&Folder> {
+        self.0.folder.as_ref()
     }
 
-    /// The same of a folder in a folder.
-    pub(super) async fn confine_folder(&self, path: &Path) -> Result<(), Error> {
-        self.inside(path, true).await
-    }
-
-    async fn inside(&self, path: &Path, folder: bool) -> Result<(), Error> {
-        let Some((store, root)) = &self.0.folder else { return Ok(()) };
-        let missing = || Error::new(Reason::NotFound, "there is no such object");
-        let place = store.path_to_filesystem(path).map_err(|_| missing())?;
-        let real = match tokio::fs::canonicalize(place).await {
-            Ok(real) => real,
-            // A folder that is gone, unmounted for one, says nothing of what was in it.
-            Err(_) if tokio::fs::metadata(root).await.is_err() => {
-                return Err(Error::new(Reason::Unreachable, "the folder is not there"));
-            }
-            Err(_) => return Err(missing()),
-        };
-        if !real.starts_with(root) {
-            tracing::warn!(bucket = self.0.name, "a link that leads out of the folder was not followed");
-            return Err(missing());
-        }
-        let what = tokio::fs::metadata(&real).await.map_err(|_| missing())?;
-        // Opening a pipe could wait for ever.
-        if if folder { what.is_dir() } else { what.is_file() } { Ok(()) } else { Err(missing()) }
-    }
-
-    /// The names of the files in a folder, where the bucket is one; `None` where it is none. Anything that is no file,
-    /// names that no key has, and links that lead out of the folder or nowhere are passed over: one of them must not
-    /// keep the others from being listed. The names are no more than `most`, and one.
-    pub(super) async fn file_names(&self, folder: Option<&Path>, most: usize) -> Option<Result<Vec<String>, Error>> {
-        let (store, root) = self.0.folder.as_ref()?;
-        let missing = || Error::new(Reason::NotFound, "there is no such object");
-        let place = match folder.map(|folder| store.path_to_filesystem(folder)) {
-            None => root.clone(),
-            Some(Ok(place)) => place,
-            Some(Err(_)) => return Some(Err(missing())),
-        };
-        // What no parameter may say is not listed: no request could ask for it.
-        let is_key = |name: &str| {
-            let is_plain = !name.contains(['\\', '*']) && !name.contains("..");
-            is_plain && Path::parse(name).is_ok_and(|parsed| parsed.as_ref() == name)
-        };
-        let root = root.clone();
-        let listed = tokio::task::spawn_blocking(move || files_in(&place, &root, is_key, most)).await;
-        let Ok(Ok((names, passed_over))) = listed else { return Some(Err(missing())) };
-        if passed_over > 0 {
-            tracing::debug!(
-                bucket = self.0.name,
-                passed_over,
-                "files with odd names, or that lie elsewhere, are not listed"
-            );
-        }
-        Some(Ok(names))
-    }
-
-    /// Whether anything lies in a folder, where the bucket is one; `None` where it is none.
-    pub(super) async fn is_filled_folder(&self, folder: Option<&Path>) -> Option<bool> {
-        let (store, root) = self.0.folder.as_ref()?;
-        let place = folder.map_or_else(|| Ok(root.clone()), |folder| store.path_to_filesystem(folder));
-        let Ok(place) = place else { return Some(false) };
-        let look = move || std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some());
-        Some(tokio::task::spawn_blocking(look).await.unwrap_or(false))
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// The error of a load; what the store says is logged, not shown: it names addresses.
@@ -230,34 +166,6 @@ impl Bucket {
         let (reason, message) = reason(why);
         Error::new(reason, message).with_detail(why.to_string())
     }
-}
-
-/// The names of the files in `place` that lie below `root`, and how many others there are.
-fn files_in(
-    place: &std::path::Path,
-    root: &std::path::Path,
-    is_key: impl Fn(&str) -> bool,
-    most: usize,
-) -> std::io::Result<(Vec<String>, usize)> {
-    let (mut names, mut passed_over) = (Vec::new(), 0);
-    for entry in std::fs::read_dir(place)? {
-        let entry = entry?;
-        // A link is what it leads to; a directory is no odd file.
-        let real = std::fs::canonicalize(entry.path()).ok().filter(|real| real.starts_with(root));
-        let kind = real.and_then(|real| std::fs::metadata(real).ok());
-        if kind.as_ref().is_some_and(std::fs::Metadata::is_dir) {
-            continue;
-        }
-        let name = entry.file_name();
-        match name.to_str().filter(|name| kind.is_some_and(|kind| kind.is_file()) && is_key(name)) {
-            Some(name) => names.push(name.to_owned()),
-            None => passed_over += 1,
-        }
-        if names.len() > most {
-            break;
-        }
-    }
-    Ok((names, passed_over))
 }
 
 fn reason(why: &object_store::Error) -> (Reason, &'static str) {
@@ -370,15 +278,6 @@ fn client(spec: &BucketSpec, connect: &ConnectOptions) -> Result<reqwest::Client
         .no_gzip()
         .build()
         .map_err(|why| ObjectError::Client(tls::NoClient(why)))
-}
-
-#[derive(Debug)]
-struct Connector(reqwest::Client);
-
-impl HttpConnector for Connector {
-    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
-    }
 }
 
 impl fmt::Display for Bucket {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::error::KeyError;
 use crate::arguments::{Argument, Arguments};
-use crate::source::stays_one_segment;
+use crate::source::{neutral, stays_one_segment};
 
 /// What stores allow.
 const LONGEST: usize = 1024;
@@ -49,18 +49,32 @@ impl KeyTemplate {
     /// The key with the parameters in their places, or `None` if a value has no place in a key: one that is empty, or
     /// could lead into another folder.
     pub(super) fn fill(&self, arguments: &Arguments) -> Option<String> {
-        let mut key = String::new();
+        // The same without what declared text separates, and where the values end in that.
+        let (mut key, mut inert, mut ends) = (String::new(), String::new(), Vec::new());
         for part in &self.0 {
             match part {
-                Part::Text(text) => key.push_str(text),
+                Part::Text(text) => {
+                    key.push_str(text);
+                    inert.push_str(&neutral(text));
+                }
                 Part::Parameter(name) => {
                     let value = arguments.get(name).filter(|value| **value != Argument::Absent)?.to_string();
                     if value.contains('*') || !stays_one_segment(&value) {
                         return None;
                     }
                     key.push_str(&value);
+                    inert.push_str(&value);
+                    ends.push(inert.len());
                 }
             }
+        }
+        // What values come to where two stand together.
+        let segment = |end: &usize| {
+            let from = inert[..*end].rfind('/').map_or(0, |slash| slash + 1);
+            inert[from..].split('/').next().unwrap_or_default()
+        };
+        if !ends.iter().all(|end| stays_one_segment(segment(end))) {
+            return None;
         }
         (key.len() <= LONGEST).then_some(key)
     }
@@ -108,6 +122,20 @@ mod tests {
         for value in ["", "..", "../x", "a/b", "a\\b", "a..b", "a\0b", "a\nb", "*", &"x".repeat(2000)] {
             assert_eq!(filled(value), None, "{value:?}");
         }
+    }
+
+    #[test]
+    fn values_that_stand_together_stay_in_their_segment() {
+        let names = ["a", "b"].map(str::to_owned);
+        let filled = |key: &str, a: &str, b: &str| {
+            let argument = |name: &str, value: &str| (name.to_owned(), Argument::Text(value.to_owned()));
+            KeyTemplate::parse(key, &names).unwrap().fill(&Arguments(vec![argument("a", a), argument("b", b)]))
+        };
+        assert_eq!(filled("x;v=1/{a}-{b}", "A", "B").as_deref(), Some("x;v=1/A-B"));
+        assert_eq!(filled("x#{a}/{b}", "A", "B").as_deref(), Some("x#A/B"));
+        assert_eq!(filled("x/{a}{b}", "%2", "f"), None);
+        assert_eq!(filled("x/{a}{b}", "%25", "2f"), None);
+        assert_eq!(filled("x/%{a}/{b}", "2f", "B"), None);
     }
 
     #[test]

@@ -61,7 +61,7 @@ async fn answer(object: &ObjectTemplate, value: &str) -> Result<(String, Held), 
             assert_eq!((content_type.as_str(), fresh_for), ("application/json", None));
             Ok((String::from_utf8(body.to_vec()).unwrap(), Held { body, validator }))
         }
-        Loaded::Unchanged => panic!("nothing was held"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! PostgreSQL.
 
 mod bind;
+mod connecting;
 mod shared;
 mod value;
 
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::{Error, Reason};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{
     PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgSslMode, PgStatement, PgTypeInfo,
 };
@@ -118,32 +118,9 @@ impl Postgres {
         self.sessions.are_shared()
     }
 
-    async fn acquire(&self) -> Result<PoolConnection<sqlx::Postgres>, sqlx::Error> {
-        match self.pool.acquire().await {
-            Err(why) if failure::refuses_options(&why) => {
-                self.share();
-                self.pool.acquire().await
-            }
-            other => other,
-        }
-    }
-
     fn share(&self) {
         self.pool.set_connect_options(self.plain.clone());
         share(&self.sessions);
-    }
-
-    /// A connection that is not from the pool, which hides why there is none.
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let mut connection = match self.own.connect().await {
-            Err(why) if failure::refuses_options(&why) => {
-                self.share();
-                return self.plain.connect().await;
-            }
-            other => other?,
-        };
-        notice(&self.sessions, &mut connection).await?;
-        Ok(connection)
     }
 
     pub(super) async fn describe(&self, statement: &Statement) -> Result<String, Fault> {

@@ -105,12 +105,11 @@ impl Sqlite {
 
     async fn look(&self) -> Result<Found, Fault> {
         self.place.look().await.map_err(|why| {
-            tracing::warn!(database = %self, error = %why, "a SQLite file cannot be opened");
             let message = match why.kind() {
                 io::ErrorKind::NotFound => "the database's file is not there",
                 _ => "the database's file cannot be opened",
             };
-            unreachable(message).into()
+            unreachable(message).with_detail(format!("{self}: {why}")).into()
         })
     }
 
@@ -119,8 +118,7 @@ impl Sqlite {
         let options = self.options.clone().immutable(found.has_foreign_log);
         let connected = timeout(self.connect_timeout, options.connect()).await;
         connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|why| {
-            tracing::warn!(database = %self, error = %why, "a SQLite file cannot be opened");
-            unreachable("the database's file cannot be opened").into()
+            unreachable("the database's file cannot be opened").with_detail(format!("{self}: {why}")).into()
         })
     }
 

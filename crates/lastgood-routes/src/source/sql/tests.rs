@@ -56,7 +56,7 @@ fn text(value: &str) -> Argument {
 async fn body(statement: &Statement, given: &[(&str, Argument)]) -> Result<String, Error> {
     match statement.load(&arguments(given), None).await? {
         Loaded::Answer(answer) => Ok(String::from_utf8(answer.body.to_vec()).unwrap()),
-        Loaded::Unchanged => panic!("nothing was held"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -269,48 +269,6 @@ async fn a_hung_database_holds_no_load_and_is_used_again_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_absent_at_the_start_is_attached_when_it_comes() {
-    let mut server = PostgresServer::prepare();
-    let database = impatient(&server.url("postgres"));
-    let one = statement(&database, "SELECT 1 AS a", Shape::List);
-    assert_eq!(body(&one, &[]).await.unwrap_err().reason, Reason::Unreachable);
-    let why = one.check().await.unwrap_err().to_string();
-    assert!(why.contains("refused") && why.contains("is it running"), "{why}");
-    server.restart();
-    assert!(body(&one, &[]).await.is_ok());
-    server.restart();
-    assert!(body(&one, &[]).await.is_ok(), "a broken connection is not used");
-}
-
-#[tokio::test]
-async fn with_all_connections_in_use_a_load_is_turned_away_in_time() {
-    let server = PostgresServer::start();
-    let spec = DatabaseSpec { max_connections: 2, ..DatabaseSpec::new(server.url("postgres")) };
-    let connect = ConnectOptions { connect_timeout: Duration::from_millis(300), ..ConnectOptions::default() };
-    let database = Database::open("main", &spec, &connect).unwrap();
-    let slow = || list(&database, "SELECT 1 AS a FROM pg_sleep(1.5)", &[]);
-    let quick = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        list(&database, "SELECT 1 AS a", &[]).await
-    };
-    let (first, second, third) = tokio::join!(slow(), slow(), quick);
-    assert!(first.is_ok() && second.is_ok());
-    assert_eq!(third.unwrap_err().reason, Reason::Overloaded);
-    assert!(list(&database, "SELECT 1 AS a", &[]).await.is_ok());
-}
-
-#[tokio::test]
-async fn a_load_that_is_given_up_gives_its_place_back() {
-    let server = PostgresServer::start();
-    let database = single(&server.url("postgres"), Duration::from_secs(60));
-    for _ in 0..3 {
-        let slow = list(&database, "SELECT 1 AS a FROM pg_sleep(20)", &[]);
-        assert!(timeout(Duration::from_millis(100), slow).await.is_err());
-    }
-    assert!(list(&database, "SELECT 1 AS a", &[]).await.is_ok());
-}
-
-#[tokio::test]
 async fn a_table_that_changes_under_a_prepared_statement_is_read_again() {
     let server = stocks();
     let database = impatient(&server.url("postgres"));
@@ -395,6 +353,7 @@ async fn a_statement_that_cannot_be_right_is_refused_when_it_is_declared() {
     assert!(opened("mysql://x").is_err());
 }
 
+mod connecting;
 mod poolers;
 mod replaced;
 mod sqlite_files;
