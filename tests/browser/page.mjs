@@ -45,8 +45,9 @@ async function tab({ width = 1280, height = 900, scheme = 'light' } = {}) {
   return { page, wrong };
 }
 
+// A space that no line parts is a space to the reader.
 const says = (page, selector, text) => page.waitForFunction(
-  (selector, text) => document.querySelector(selector)?.innerText.toLowerCase().includes(text.toLowerCase()), {}, selector, text);
+  (selector, text) => document.querySelector(selector)?.innerText.replaceAll('\u00a0', ' ').toLowerCase().includes(text.toLowerCase()), {}, selector, text);
 
 const press = async (page, selector, text) => {
   for (let tries = 1; ; tries += 1) {
@@ -56,8 +57,8 @@ const press = async (page, selector, text) => {
       await found.click();
       return;
     } catch (error) {
-      // A list that has come meanwhile has taken its place.
-      if (tries === 5 || !/detached/.test(error.message)) throw error;
+      // What has come meanwhile has taken its place. Chromium calls a node that has just gone "not clickable".
+      if (tries === 5 || !/detached|not clickable/.test(error.message)) throw error;
     }
   }
 };
@@ -110,7 +111,7 @@ function hurry() {
   let [feed, moment] = [null, null];
   const send = () => feed.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(moment)}\n\n`));
   globalThis.fetch = async (path, options) => {
-    if (String(path).includes('/klines')) globalThis.asked += 1;
+    if (String(path).includes('/klines?')) globalThis.asked += 1;
     const answer = await ask(path, options);
     if (path !== '/page/live' || !answer.ok) return answer;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -190,6 +191,8 @@ const tries = {
     await focus('fail');
     await page.keyboard.press('Enter');
     await says(page, '.situation', 'Last good answers are served from');
+    await says(page, '.situation', 'the oldest is');
+    await says(page, '.situation', 'Stale answers in the last minute, each loaded again behind its reader: ');
     await says(page, '#state', 'degraded');
     assert.equal(await page.evaluate(() => document.activeElement.dataset.fault), 'fail', 'the focus stays where it was');
     await focus('none');
@@ -212,8 +215,13 @@ const tries = {
     await says(page, 'dialog', '1 entry');
     await press(page, 'dialog button', 'Cancel');
     await page.waitForFunction(() => !document.querySelector('dialog').open);
-    await press(page, 'main .halves .card button', 'Look again');
+    await page.evaluate(() => {
+      document.querySelector('main pre').textContent = '';
+      [...document.querySelectorAll('main .halves .card button')].find((one) => one.textContent === 'Look again').focus();
+    });
+    await page.keyboard.press('Enter');
     await says(page, 'main pre', '<script>alert(1)</script>');
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Look again', 'the focus stays where it was');
     await press(page, 'main .halves .card button', 'Expire…');
     await press(page, 'dialog button.danger', 'Expire');
     await says(page, 'main [role=status]', '1 of 1 entry expired');
@@ -221,6 +229,7 @@ const tries = {
     await press(page, 'dialog button.danger', 'Remove');
     await says(page, 'main [role=status]', '1 of 1 entry removed');
     await says(page, 'main .halves', 'No key is like this');
+    await says(page, 'main .halves', 'Neither memory nor the store holds');
     // Actions on many keys, and on all of them.
     await page.select('#kind', 'region');
     const search = async (region) => {
@@ -271,6 +280,13 @@ const tries = {
       await page.mouse.move(...found.at);
       await says(page, '.readout', 'at ');
     }
+    // The spans of the series come with a later poll, and says it of each candle.
+    await page.mouse.move(0, 0);
+    await says(page, '.market', 'Newest candle: forming, from an answer of the exchange, in memory, first seen');
+    await page.focus('canvas');
+    await page.keyboard.press('ArrowLeft');
+    await page.keyboard.press('ArrowLeft');
+    await says(page, '.market', ': settled, not confirmed yet, from an answer of the exchange, in memory, first seen');
     await page.select('#market-of', 'spot');
     await page.waitForFunction(() => document.getElementById('market-symbol').value === 'BTCUSDT');
     await page.select('#market-of', 'coin');
@@ -420,28 +436,33 @@ const tries = {
     assert.deepEqual(wrong, []);
   },
 
-  /** When the page is first seen, and what it sends until then: the median of some loads without a cache. */
+  /** When the page is first seen, and what it sends until then: the median of some loads without a cache. A text of one word by
+   * the same gateway says how much of that is the browser's. */
   async paint() {
-    const loads = [];
-    for (let load = 0; load < 11; load += 1) {
+    const load = async (path) => {
       const { page } = await tab();
       await page.setCacheEnabled(false);
-      await page.goto(gateway);
+      await page.goto(`${gateway}${path}`);
       await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length > 0
-        && document.getElementById('version').textContent !== '');
-      loads.push(await page.evaluate(() => ({
+        && document.getElementById('version')?.textContent !== '');
+      const loaded = await page.evaluate(() => ({
         paint: performance.getEntriesByName('first-contentful-paint')[0].startTime,
         bytes: [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource').filter(({ name }) => /\.(js|css)$/.test(name))]
           .reduce((sum, { transferSize }) => sum + transferSize, 0),
-      })));
+      }));
       await page.close();
-    }
-    loads.sort((one, other) => one.paint - other.paint);
-    const { paint, bytes } = loads[loads.length >> 1];
-    const [lowest, highest] = [loads[0], loads.at(-1)].map((load) => load.paint.toFixed(0));
-    console.log(`first paint ${paint.toFixed(0)} ms (${lowest}-${highest}, ${loads.length} loads), ${bytes} bytes`);
-    assert.ok(bytes < 150_000, `${bytes} bytes`);
-    if (process.env.MOST_MS) assert.ok(paint < Number(process.env.MOST_MS), `first paint after ${paint} ms`);
+      return loaded;
+    };
+    const loads = { '/': [], '/livez': [] };
+    for (let round = 0; round < 11; round += 1) for (const path of Object.keys(loads)) loads[path].push(await load(path));
+    const [own, empty] = Object.values(loads).map((all) => {
+      all.sort((one, other) => one.paint - other.paint);
+      const { paint, bytes } = all[all.length >> 1];
+      return { paint, bytes, shown: `${paint.toFixed(0)} ms (${all[0].paint.toFixed(0)}-${all.at(-1).paint.toFixed(0)}, ${all.length} loads)` };
+    });
+    console.log(`first paint ${own.shown}, ${own.bytes} bytes; of a text of one word ${empty.shown}`);
+    assert.ok(own.bytes < 150_000, `${own.bytes} bytes`);
+    if (process.env.MOST_MS) assert.ok(own.paint < Number(process.env.MOST_MS), `first paint after ${own.paint} ms`);
   },
 
   /** The page asks for the token, refuses a wrong one, and keeps the right one nowhere. */

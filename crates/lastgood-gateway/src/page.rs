@@ -61,8 +61,9 @@ macro_rules! files {
 }
 
 static INDEX: [File; 1] = files!["index.html" HTML];
-static FILES: [File; 9] = files![
+static FILES: [File; 10] = files![
     "page.css" CSS,
+    "start.js" SCRIPT,
     "main.js" SCRIPT,
     "api.js" SCRIPT,
     "dom.js" SCRIPT,

@@ -1,5 +1,6 @@
 //! What the page shows, as of a moment: the figures of `/health` and `/api/cache/stats`, and counters of `/metrics`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,6 +28,8 @@ struct Moment {
     health: Health,
     stats: Stats,
     totals: Traffic,
+    /// By region, how old the oldest answer is that stood in for its source within the last minute, in milliseconds.
+    oldest: BTreeMap<String, u64>,
     streams: Vec<StreamsOfVenue>,
     /// The other gateways on the store; absent where it is not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,13 +77,16 @@ impl RouteFailure {
 
 /// The moment as a server-sent event.
 pub(super) fn event(app: &App, page: &Page) -> Bytes {
+    let now = app.clock.now();
+    let oldest = app.cache.oldest_last_good(now).into_iter();
     let moment = Moment {
-        at: app.clock.now().as_millis(),
+        at: now.as_millis(),
         began: app.began.as_millis(),
         version: env!("CARGO_PKG_VERSION"),
         health: health::of(app),
         stats: stats::of(app),
         totals: app.traffic(),
+        oldest: oldest.map(|(region, age)| (region, u64::try_from(age.as_millis()).unwrap_or(u64::MAX))).collect(),
         streams: Venue::ALL.into_iter().filter_map(|venue| streams(app, venue)).collect(),
         peers: app.fleet.as_deref().map(Fleet::peers),
         not_warmed: app.engine.warmer.why(),

@@ -130,6 +130,26 @@ async fn a_page_that_is_open_hears_each_second_what_health_and_stats_say() {
 }
 
 #[tokio::test]
+async fn the_age_of_the_oldest_answer_that_stands_in_is_given_by_region() {
+    let exchange = Exchange::start().await;
+    let brief = [("regions.avg_price.fresh_for", "1ms"), ("regions.avg_price.stale_while_revalidate", "0s")];
+    let gateway = Running::start(&exchange.url(), &brief).await;
+    let target = gateway.url("/api/v3/avgPrice?symbol=BTCUSDT");
+    get(&target).await;
+    let mut stream = ask(&gateway, Method::GET, "/page/live", &[]).await;
+    assert_eq!(event(&mut stream).await["oldest"], serde_json::json!({}));
+    exchange.fault(serde_json::json!({"kind": "status", "status": 500}));
+    lastgood_testing::eventually("it stands in", async || get(&target).await.cache() == "LAST-GOOD").await;
+    let oldest = loop {
+        let next = event(&mut stream).await["oldest"].clone();
+        if next["avg_price"].is_u64() {
+            break next;
+        }
+    };
+    assert_eq!(oldest.as_object().map(serde_json::Map::len), Some(1), "{oldest}");
+}
+
+#[tokio::test]
 async fn streams_say_since_when_they_are_connected_and_why_they_are_not() {
     let exchange = Exchange::start().await;
     exchange.sim.set_clock(lastgood_sim::ClockMode::Live);

@@ -25,14 +25,14 @@ function add(node, children) {
 }
 
 /** Makes the children of `target` those of `fresh`, and keeps each node that need not change: focus, selection and
- * scrolling stay where they are. */
+ * scrolling stay where they are. One of another `data-key` is not the same node. */
 export function morph(target, fresh) {
   const wanted = [...fresh.childNodes];
   const there = [...target.childNodes];
   wanted.forEach((next, at) => {
     const node = there[at];
     if (!node) target.append(next);
-    else if (node.nodeType !== next.nodeType || node.nodeName !== next.nodeName) node.replaceWith(next);
+    else if (node.nodeType !== next.nodeType || node.nodeName !== next.nodeName || node.dataset?.key !== next.dataset?.key) node.replaceWith(next);
     else if (node.nodeType === Node.TEXT_NODE) {
       if (node.data !== next.data) node.data = next.data;
     } else {
@@ -91,28 +91,31 @@ export function state(word) {
   return pill(word, TONES[word]);
 }
 
-/** The same of what was perhaps never asked. */
-export const asked = (word) => state(word === 'unknown' ? 'not asked yet' : word);
+/** The same of what was perhaps never asked, or not for a while: then it is known `since` when. */
+export const asked = (word, since) => state(word !== 'unknown' ? word : since ? 'not asked of late' : 'not asked yet');
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 
+/** A number and its unit, which no line parts. */
+export const withUnit = (number, unit) => `${number}\u00a0${unit}`;
+
 export const count = (value) => whole.format(value ?? 0);
 export const brief = (value) => (value < 10 && value % 1 ? value.toFixed(1) : value < 10000 ? whole.format(value) : short.format(value));
-export const percent = (part) => `${(part * 100).toFixed(part > 0 && part < 0.9995 ? 1 : 0)} %`;
+export const percent = (part) => withUnit((part * 100).toFixed(part > 0 && part < 0.9995 ? 1 : 0), '%');
 
 export function bytes(size) {
   if (size === null || size === undefined) return '';
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let at = 0;
   for (; size >= 1024 && at < units.length - 1; at += 1) size /= 1024;
-  return `${at === 0 || size >= 100 ? size.toFixed(0) : size.toFixed(1)} ${units[at]}`;
+  return withUnit(at === 0 || size >= 100 ? size.toFixed(0) : size.toFixed(1), units[at]);
 }
 
 /** A length of time, in its two largest units. */
 export function span(millis) {
   if (millis === null || millis === undefined) return '';
-  if (millis < 1000) return `${Math.max(0, Math.round(millis))} ms`;
+  if (millis < 1000) return withUnit(Math.max(0, Math.round(millis)), 'ms');
   const units = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
   let left = Math.floor(millis / 1000);
   const parts = [];
@@ -121,7 +124,7 @@ export function span(millis) {
     left -= many * seconds;
     if (many > 0 || parts.length > 0) parts.push([many, name]);
   }
-  return parts.slice(0, 2).filter(([many]) => many > 0).map(([many, name]) => `${many} ${name}`).join(' ');
+  return parts.slice(0, 2).filter(([many]) => many > 0).map(([many, name]) => withUnit(many, name)).join(' ');
 }
 
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
@@ -130,7 +133,21 @@ const date = new Intl.DateTimeFormat('en-GB', { year: 'numeric', month: 'short',
 /** A moment: the time alone within a day of `now`. */
 export function moment(millis, now = Date.now()) {
   if (millis === null || millis === undefined) return '';
+  // Later than any date is for ever.
+  if (millis > 8.64e15) return 'no end';
   return (Math.abs(now - millis) < 43200000 ? clock : date).format(new Date(millis));
 }
 
 export const ago = (millis, now) => (millis === null || millis === undefined ? '' : now - millis < 1000 ? 'just now' : `${span(now - millis)} ago`);
+
+/** The known spans of a series of candles, for a gateway that `began` at a time. */
+export function spansTable(label, spans, now, began, empty) {
+  return table(label, [
+    { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
+    { head: 'What', cell: ({ what }) => (/candles$/.test(what) ? 'settled' : what) }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
+    { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
+    { head: 'Came by', cell: ({ origin }) => ({ exchange: 'an answer', stream: 'a stream' }[origin] ?? 'not kept') },
+    { head: 'Kept in', cell: ({ tier }) => (tier === 'both' ? 'memory, store' : tier) },
+    { head: 'First seen', cell: ({ said_at: at }) => (at === null ? 'not kept' : `${ago(at, now)}${at < began ? ', before this gateway started' : ''}`) },
+  ], spans, empty);
+}

@@ -1,6 +1,6 @@
 // Keys: the list, the state of one, and what may be done about it.
 
-import { ago, bytes, card, count, facts, h, moment, show, span, state, table } from '/page/dom.js';
+import { ago, bytes, card, count, facts, h, moment, show, span, spansTable, state, table } from '/page/dom.js';
 import { text } from '/page/api.js';
 
 const KINDS = {
@@ -36,10 +36,20 @@ export function keys(room, page) {
     if (key !== undefined) location.hash = `#keys/key:${encodeURIComponent(key)}`;
     if (after !== undefined) more(after);
   });
+  detail.addEventListener('click', (event) => acts[event.target.closest?.('button')?.dataset.act]?.());
 
   let found = [];
-  /** Tells the answers of an earlier search from those of this one. */
+  /** The key whose details are shown, or null. */
+  let shown = null;
+  const again = () => { if (shown !== null) explain(shown); };
+  const acts = {
+    look: again,
+    expire: () => change(page, result, 'Expire', 'expired', { key: shown, hard: false }, shown).then((done) => { if (done) again(); }),
+    remove: () => change(page, result, 'Remove', 'removed', { key: shown, hard: true }, shown).then((done) => { if (done) { again(); search(); } }),
+  };
+  /** Tells the answers of an earlier search from those of this one, and those of a key asked for earlier from those of this one. */
   let turn = 0;
+  let asked = 0;
 
   /** What the form says, as a body for the Cache API. */
   const wanted = () => (words.value.trim() === '' ? { pattern: '*' } : { [kind.value]: words.value.trim() });
@@ -82,31 +92,38 @@ export function keys(room, page) {
     const [[by, value]] = Object.entries(scope);
     const button = (label, act, tone) => h('button', { type: 'button', class: tone, onclick: () => act() }, label);
     actions.replaceChildren(
-      button('Expire all of these…', () => change(page, result, 'Expire', 'expired', { ...scope, hard: false }, `${by} ${value}`).then(again)),
-      button('Remove all of these…', () => change(page, result, 'Remove', 'removed', { ...scope, hard: true }, `${by} ${value}`).then(again), 'danger'),
-      by === 'symbol' || by === 'region' ? button('Warm…', () => warm(page, result, scope, `${by} ${value}`).then(again)) : '');
+      button('Expire all of these…', () => change(page, result, 'Expire', 'expired', { ...scope, hard: false }, `${by} ${value}`).then(searched)),
+      button('Remove all of these…', () => change(page, result, 'Remove', 'removed', { ...scope, hard: true }, `${by} ${value}`).then(searched), 'danger'),
+      by === 'symbol' || by === 'region' ? button('Warm…', () => warm(page, result, scope, `${by} ${value}`).then(searched)) : '');
   }
 
-  const again = (changed) => { if (changed) search(); };
+  const searched = (changed) => { if (changed) search(); };
 
   async function explain(key) {
-    turn += 1;
-    const mine = turn;
-    show(detail, card('Key', h('p', { class: 'dim' }, 'Asking…')));
+    asked += 1;
+    const mine = asked;
+    // The same key keeps its details until the new ones have come, so that no button moves away from under a finger.
+    if (shown !== key) {
+      shown = null;
+      show(detail, card('Key', h('p', { class: 'dim' }, 'Asking…')));
+    }
     try {
       const path = encodeURIComponent(key);
       const [known, body] = await Promise.all([
         page.ask('GET', `/api/cache/explain/${path}`),
         text(`/api/cache/key/${path}`, { most: PREVIEW, asOperator: true }).catch(() => null)]);
-      if (mine !== turn) return;
-      detail.replaceChildren(...explained(known, body, page.now?.at ?? Date.now()));
-      const one = { key: known.key };
-      detail.firstChild.append(h('div', { class: 'buttons' },
-        h('button', { type: 'button', onclick: () => explain(key) }, 'Look again'),
-        h('button', { type: 'button', onclick: () => change(page, result, 'Expire', 'expired', { ...one, hard: false }, known.key).then((done) => done && explain(key)) }, 'Expire…'),
-        h('button', { type: 'button', class: 'danger', onclick: () => change(page, result, 'Remove', 'removed', { ...one, hard: true }, known.key).then((done) => done && (explain(key), search())) }, 'Remove…')));
+      if (mine !== asked) return;
+      shown = key;
+      const [first, ...others] = explained(known, body, page.time(), page.now?.began ?? 0);
+      first.append(h('div', { class: 'buttons' },
+        h('button', { type: 'button', 'data-act': 'look' }, 'Look again'),
+        h('button', { type: 'button', 'data-act': 'expire' }, 'Expire…'),
+        h('button', { type: 'button', class: 'danger', 'data-act': 'remove' }, 'Remove…')));
+      show(detail, first, ...others);
     } catch (error) {
-      if (mine === turn) show(detail, card('Key', h('p', { class: 'bad' }, error.message)));
+      if (mine !== asked) return;
+      shown = null;
+      show(detail, card('Key', h('p', { class: 'bad' }, error.message)));
     }
   }
 
@@ -123,7 +140,7 @@ export function keys(room, page) {
     update(now) {
       show(known, Object.keys(now.stats.regions).map((name) => h('option', { value: name })));
     },
-    close() { turn += 1; },
+    close() { turn += 1; asked += 1; },
   };
 }
 
@@ -189,9 +206,9 @@ function whole(page, result) {
 }
 
 /** A key as it is: in words, as a timeline, with its body as text. */
-function explained(known, body, now) {
+function explained(known, body, now, began) {
   const fetched = known.age_ms === null ? null : now - known.age_ms;
-  const fresh = known.fresh_for_ms === null ? null : now + known.fresh_for_ms;
+  const fresh = freshUntil(known, now);
   const refresh = known.next_refresh.at ? `${known.next_refresh.when} ${moment(known.next_refresh.at, now)}` : known.next_refresh.when;
   const error = known.last_error;
   return [
@@ -200,7 +217,7 @@ function explained(known, body, now) {
       ['Kept in', known.tier === 'both' ? 'memory and store' : known.tier],
       ['Came by', known.origin],
       ['Fetched', fetched === null ? null : `${moment(fetched, now)}, ${span(known.age_ms)} ago`],
-      ['Fresh until', known.freshness === 'fresh' && fresh ? moment(fresh, now) : null],
+      ['Fresh until', moment(fresh, now)],
       ['Stale until', moment(known.stale_until, now)],
       ['Kept until', known.kept_until ? moment(known.kept_until, now) : known.age_ms === null ? null : 'no end, as long as there is room'],
       ['Next refresh', refresh],
@@ -209,23 +226,24 @@ function explained(known, body, now) {
       ['Size', known.bytes === null ? null : `${bytes(known.bytes)}, ${known.content_type}`],
       ['Tags', known.tags.length ? known.tags.flatMap((tag) => [h('a', { href: `#keys/tag:${encodeURIComponent(tag)}` }, tag), ' ']) : null],
     ])),
-    known.candles?.length ? card('Candles', table('Spans of candles', [
-      { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
-      { head: 'What', cell: ({ what }) => what }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
-      { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
-      { head: 'Came by', cell: ({ origin }) => origin ?? 'not kept' },
-      { head: 'Kept in', cell: ({ tier }) => (tier === 'both' ? 'memory, store' : tier) },
-    ], known.candles.slice(-100), '')) : null,
+    known.candles?.length ? card('Candles', spansTable('Spans of candles', known.candles.slice(-100), now, began, '')) : null,
     body && body.status === 200 ? card('Body', h('p', { class: 'dim' }, body.isCut ? `The first ${bytes(PREVIEW)}.` : 'All of it.'),
       h('pre', { tabindex: 0 }, pretty(body))) : null,
   ].filter(Boolean);
 }
 
+/** The end of freshness, where it is known: of entries past it, by the end of the time after it. */
+function freshUntil(known, now) {
+  if (known.freshness === 'fresh') return now + known.fresh_for_ms;
+  return known.stale_until === null ? null : known.stale_until - known.policy.stale_while_revalidate_ms;
+}
+
 function inWords(known, now) {
   if (known.age_ms === null) return known.store_error ? 'The store does not say what it holds.' : 'Nothing is kept.';
   const kept = known.kept_until ? `Kept as last good until ${moment(known.kept_until, now)}.` : 'Kept as last good as long as there is room.';
+  if (known.freshness === 'fresh') return `${span(known.age_ms)} old, fresh for another ${span(known.fresh_for_ms)}. ${kept}`;
   const next = known.loading ? 'It is being loaded.' : known.last_error ? `Asked again in ${span(known.last_error.retry_in_ms)}.`
-    : known.freshness === 'fresh' ? `Fresh for another ${span(known.fresh_for_ms)}.` : 'Asked again on the next read.';
+    : 'Asked again on the next read.';
   return `${span(known.age_ms)} old (fresh for ${span(known.policy.fresh_for_ms)}). ${kept} ${next}`;
 }
 
@@ -235,14 +253,17 @@ function timeline(known, fetched, now) {
   const ends = known.kept_until ?? Math.max(now, known.stale_until ?? now) + 86400000;
   const scale = (millis) => Math.log1p(Math.max(0, millis - fetched) / 1000);
   const x = (millis) => (scale(Math.min(millis, ends)) / Math.max(scale(ends), 0.001)) * 100;
-  const freshUntil = fetched + (known.freshness === 'fresh' ? known.age_ms + known.fresh_for_ms : Math.min(known.age_ms, known.policy.fresh_for_ms));
-  const staleUntil = Math.max(freshUntil, known.stale_until ?? freshUntil);
+  const fresh = freshUntil(known, now) ?? fetched + Math.min(known.age_ms, known.policy.fresh_for_ms);
+  const stale = Math.max(fresh, known.stale_until ?? fresh);
+  const next = known.next_refresh.at > now ? known.next_refresh.at : null;
   const part = (tone, from, to) => h('rect', { class: `area ${tone}`, x: x(from).toFixed(2), width: Math.max(0, x(to) - x(from)).toFixed(2), y: 2, height: 6 });
   return [h('svg', { class: 'timeline', viewBox: '0 0 100 10', preserveAspectRatio: 'none', role: 'img', 'aria-label': inWords(known, now) },
-    part('hit', fetched, freshUntil), part('stale', freshUntil, staleUntil), part('kept', staleUntil, ends),
+    part('hit', fetched, fresh), part('stale', fresh, stale), part('kept', stale, ends),
+    next ? h('rect', { class: 'next', x: Math.max(0, x(next) - 0.2).toFixed(2), width: 0.5, height: 10 }) : null,
     h('rect', { class: 'now', x: Math.max(0, x(now) - 0.2).toFixed(2), width: 0.5, height: 10 })),
   h('p', { class: 'legend' }, h('span', { class: 'key hit' }, `fetched ${ago(fetched, now)}, fresh`), h('span', { class: 'key stale' }, 'stale'),
-    h('span', { class: 'key kept' }, 'last good'), h('span', { class: 'key now' }, 'now'))];
+    h('span', { class: 'key kept' }, 'last good'), h('span', { class: 'key now' }, 'now'),
+    next ? h('span', { class: 'key next' }, `next refresh in ${span(next - now)}`) : null)];
 }
 
 function pretty({ body, isCut, headers }) {

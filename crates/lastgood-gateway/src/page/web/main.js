@@ -15,8 +15,10 @@ const at = (id) => document.getElementById(id);
 const main = at('main');
 let view = null;
 let shown = null;
-/** The last event, and the figures of the last minutes. */
-const page = { now: null, history: [], confirm, ask: json };
+/** When the last event came, by the browser's clock. */
+let receivedAt = 0;
+/** The last event, the figures of the last minutes, and the gateway's time: the browser's may be wrong. */
+const page = { now: null, history: [], confirm, ask: json, time: () => (page.now ? page.now.at + performance.now() - receivedAt : Date.now()) };
 
 function navigate() {
   const [name, ...rest] = location.hash.slice(1).split('/');
@@ -61,13 +63,17 @@ async function recall() {
   page.history = [...recalled, ...rest].slice(-KEPT - 1);
 }
 
+/** How many stale answers each region has served. */
+const staleOf = (regions) => Object.fromEntries(Object.entries(regions).filter(([, { stale }]) => stale > 0).map(([name, { stale }]) => [name, stale]));
+
 function received(now) {
   const { totals } = now;
   const before = page.history.at(-1);
   page.now = now;
+  receivedAt = performance.now();
   // After a restart the counters begin again.
   if (before && totals.requests < before.totals.requests) page.history.length = 0;
-  page.history.push({ at: now.at, totals });
+  page.history.push({ at: now.at, totals, stale: staleOf(now.stats.regions) });
   if (!before || now.at - before.at > 5000) recall().then(() => view?.update?.(page.now));
   if (page.history.length > KEPT + 1) page.history.shift();
   at('version').textContent = now.version;

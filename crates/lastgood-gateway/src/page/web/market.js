@@ -1,7 +1,7 @@
 // Market: candles of a series, with what the cache knows of them, the ticker and the order book. It asks as any client
 // does, so that it shows what clients are served; every five seconds, and only while it is seen.
 
-import { ago, card, count, facts, h, moment, show, span, state, table } from '/page/dom.js';
+import { ago, card, count, facts, h, moment, show, span, spansTable, state, table, withUnit } from '/page/dom.js';
 import { text } from '/page/api.js';
 import { Candles } from '/page/charts.js';
 
@@ -18,7 +18,13 @@ const INTERVALS = { '1m': 1, '3m': 3, '5m': 5, '15m': 15, '30m': 30, '1h': 60, '
 /** Weeks begin on Monday, and the epoch was a Thursday. */
 const FIRST_MONDAY = 4 * DAY;
 const EVERY = 5000;
-const LEVELS = 12;
+/** The state of a series of more spans is asked for at every twelfth poll only: the store may be asked for each of them. */
+const MANY_SPANS = 50;
+const LEVELS = 9;
+/** As many kept series are listed. */
+const MOST_SERIES = 200;
+const BY_WHOM = { exchange: 'from an answer of the exchange', stream: 'from a stream' };
+const PLACES = { both: 'memory and store', memory: 'memory', store: 'the store' };
 
 export function market(room, page) {
   const chosen = { market: 'spot', symbol: 'BTCUSDT', interval: '1m' };
@@ -30,13 +36,16 @@ export function market(room, page) {
   const readout = h('p', { class: 'readout' });
   const canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Candles. Arrow keys move the crosshair, with shift they scroll; plus and minus zoom.' });
   const source = h('p', { class: 'dim note' });
+  const cameBy = h('p', { class: 'dim came' });
   const [ticker, depth, kept] = [1, 2, 3].map(() => h('div', { class: 'stack' }));
   const spans = h('div', { class: 'stack spans' });
   const form = h('form', { class: 'row', onsubmit: (event) => { event.preventDefault(); go(); } }, of, symbol, symbols, interval, h('button', { type: 'submit', class: 'primary' }, 'Show'));
   room.append(h('div', { class: 'market' },
-    h('div', { class: 'stack' }, h('section', { class: 'card' }, h('h2', {}, 'Candles'), form, readout, canvas, source), spans),
+    h('div', { class: 'stack' }, h('section', { class: 'card' }, h('h2', {}, 'Candles'), form, readout, canvas, cameBy, source), spans),
     h('div', { class: 'stack' }, ticker, depth, kept)));
-  const chart = new Candles(canvas, (one, isCross) => show(readout, ...described(one, isCross)));
+  /** The spans that are known of the series, oldest first. */
+  let stretches = [];
+  const chart = new Candles(canvas, (one, isCross) => { show(readout, ...described(one, isCross)); show(cameBy, ...origin(one, isCross)); });
   const go = () => { location.hash = `#market/${of.value}/${encodeURIComponent(symbol.value.trim().toUpperCase())}/${interval.value}`; };
   of.addEventListener('change', () => {
     // Spot and USD-M futures have symbols of the same names.
@@ -47,14 +56,24 @@ export function market(room, page) {
   interval.addEventListener('change', go);
 
   let turn = 0;
+  let polls = 0;
   let timer = null;
   let isClosed = false;
 
   function described(one, isCross) {
     if (!one) return ['No candles.'];
     const value = (name, number) => h('span', {}, h('span', { class: 'dim' }, `${name} `), String(number));
-    return [value(isCross ? 'at' : 'last', moment(one.from, page.now?.at)), value('open', one.open), value('high', one.high), value('low', one.low),
+    return [value(isCross ? 'at' : 'last', moment(one.from, page.time())), value('open', one.open), value('high', one.high), value('low', one.low),
       value('close', one.close), value('volume', one.volume), one.forming ? h('span', { class: 'pill warn' }, 'forming') : h('span', { class: 'dim' }, 'closed')];
+  }
+
+  /** Where a candle came from, and since when it is known. */
+  function origin(one, isCross) {
+    const of = one && stretches.findLast(({ from, to }) => from <= one.from && (to === null || one.from <= to));
+    if (!of) return [one ? 'Of this candle nothing is kept yet.' : ''];
+    const now = page.time();
+    return [isCross ? `Candle of ${moment(one.from, now)}: ` : 'Newest candle: ', one.forming ? 'forming' : of.what === 'doubted' ? 'doubted, to be asked for again' : of.confirmed ? 'settled and confirmed' : 'settled, not confirmed yet',
+      `, ${BY_WHOM[of.origin] ?? 'by whom it came is not kept'}, in ${PLACES[of.tier]}`, of.said_at === null ? '.' : `, first seen ${ago(of.said_at, now)}.`];
   }
 
   async function list() {
@@ -67,14 +86,18 @@ export function market(room, page) {
     clearTimeout(timer);
     turn += 1;
     const mine = turn;
+    if (isNew) [polls, stretches] = [0, []];
     const { base } = MARKETS[chosen.market];
     const query = `symbol=${encodeURIComponent(chosen.symbol)}`;
     if (!document.hidden) {
       const [candles, day, book, known] = await Promise.allSettled([
         text(`${base}/klines?${query}&interval=${chosen.interval}&limit=500`, { most: 1 << 20 }),
         text(`${base}/ticker/24hr?${query}`), text(`${base}/depth?${query}&limit=20`),
-        isNew ? series() : Promise.resolve(null)]);
+        polls % (stretches.length > MANY_SPANS ? 12 : 1) === 0 ? series() : Promise.resolve(null)]);
       if (mine !== turn || isClosed) return;
+      polls += 1;
+      // Before the candles, which are described by it.
+      if (known.value) stretches = known.value.stretches;
       if (candles.status === 'fulfilled') drawn(candles.value, isNew);
       else source.textContent = candles.reason.message;
       if (day.status === 'fulfilled') show(ticker, summary(day.value));
@@ -92,7 +115,7 @@ export function market(room, page) {
       show(source, h('span', { class: 'bad' }, rows?.msg ?? `Status ${answer.status}`));
       return;
     }
-    const now = page.now?.at ?? Date.now();
+    const now = page.time();
     const candles = rows.map(([from, open, high, low, close, volume, to]) => (
       { from, slot: slot(from, chosen.interval), open: +open, high: +high, low: +low, close: +close, volume: +volume, forming: to >= now }));
     chart.set(candles, isNew);
@@ -102,25 +125,18 @@ export function market(room, page) {
 
   /** What the cache knows of the series, and which series it keeps. */
   async function series() {
-    const region = await page.ask('GET', `/api/cache/keys?region=klines&pattern=${encodeURIComponent('klines:*tail')}&limit=200`);
-    const names = region.keys.map(({ key }) => key);
-    const all = card('Kept series', h('ul', {}, names.map(link)));
-    const mine = names.find((name) => ends(name)?.every((part, at) => part === [chosen.market, chosen.symbol, chosen.interval][at]));
-    if (!mine) return { kept: all, spans: card('Known of this series', h('p', { class: 'dim' }, 'Nothing was kept of it before this page asked.')) };
+    const listed = async (pattern, limit) => (await page.ask('GET', `/api/cache/keys?region=klines&pattern=${encodeURIComponent(pattern)}&limit=${limit}`)).keys.map(({ key }) => key);
+    const [names, own] = await Promise.all([listed('klines:*:tail', MOST_SERIES), listed(`klines:*klines:${encodeURIComponent(chosen.symbol)}:${chosen.interval}:tail`, MOST_SERIES)]);
+    const all = card('Kept series', h('ul', { class: 'series', tabindex: 0, 'aria-label': 'Kept series' }, names.map(link)),
+      names.length === MOST_SERIES ? h('p', { class: 'dim' }, `The first ${count(MOST_SERIES)}; the others are found by their symbol.`) : null);
+    const mine = own.find((name) => ends(name)?.every((part, at) => part === [chosen.market, chosen.symbol, chosen.interval][at]));
+    if (!mine) return { kept: all, stretches: [], spans: card('Known of this series', h('p', { class: 'dim' }, 'Nothing is kept of it yet.')) };
     const known = await page.ask('GET', `/api/cache/explain/${encodeURIComponent(mine)}`);
-    const now = page.now?.at ?? Date.now();
-    const began = page.now?.began ?? 0;
-    const spans = card('Known of this series', table('Known of this series', [
-      { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
-      { head: 'What', cell: ({ what }) => what }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
-      { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
-      { head: 'Came by', cell: ({ origin }) => origin ?? 'not kept' },
-      { head: 'Kept in', cell: ({ tier }) => (tier === 'both' ? 'memory, store' : tier) },
-      { head: 'First seen', cell: ({ said_at: at }) => (at === null ? 'not kept' : `${ago(at, now)}${at < began ? ', before this gateway started' : ''}`) },
-    ], known.candles.slice(-12).reverse(), 'Nothing.'),
+    const now = page.time();
+    const spans = card('Known of this series', spansTable('Known of this series', (known.candles ?? []).slice(-12).reverse(), now, page.now?.began ?? 0, 'Nothing.'),
     h('p', { class: 'dim' }, `Its end is ${span(known.age_ms)} old, kept in ${known.tier === 'both' ? 'memory and store' : known.tier}. `,
       h('a', { href: `#keys/key:${encodeURIComponent(known.key)}` }, 'The key')));
-    return { kept: all, spans };
+    return { kept: all, spans, stretches: known.candles ?? [] };
   }
 
   function link(name) {
@@ -179,7 +195,7 @@ function label({ headers, took }) {
   const outcome = headers.get('x-cache') ?? '';
   // Of a last good answer the detail is the reason as well.
   const [, tier, reason] = /detail=([\w-]+)(?::([\w-]+))?/.exec(headers.get('cache-status') ?? '') ?? [];
-  return [outcome ? state(outcome) : '', ` ${[reason ?? tier, age === null ? null : `${age} s old`, `in ${took.toFixed(0)} ms`].filter(Boolean).join(', ')}`];
+  return [outcome ? state(outcome) : '', ` ${[reason ?? tier, age === null ? null : `${withUnit(age, 's')} old`, `in ${withUnit(took.toFixed(0), 'ms')}`].filter(Boolean).join(', ')}`];
 }
 
 function summary(answer) {

@@ -1,6 +1,6 @@
 // Overview: is it working, what did it save, which answers are old, why, and who is banned.
 
-import { ago, asked, brief, bytes, card, count, facts, h, moment, percent, pill, show, span, state, table } from '/page/dom.js';
+import { ago, asked, brief, bytes, card, count, facts, h, moment, percent, pill, show, span, state, table, withUnit } from '/page/dom.js';
 import { meter, stacked } from '/page/charts.js';
 
 export function overview(room, page) {
@@ -15,7 +15,7 @@ export function overview(room, page) {
   });
   return {
     update(now) {
-      show(body, demonstration(now), situation(now), tiles(now, page.history), h('div', { class: 'columns' },
+      show(body, demonstration(now), situation(now, page.history), tiles(now, page.history), h('div', { class: 'columns' },
         h('div', { class: 'stack' }, exchange(now), store(now), together(now)),
         h('div', { class: 'stack' }, hosts(now), streams(now), warming(now), histories(now))), regions(now));
     },
@@ -49,24 +49,51 @@ const WHY = {
 };
 
 /** How it is, in words. */
-function situation({ at, began, health }) {
+function situation({ at, began, health, oldest }, history) {
   const lines = [...health.reasons];
   const banned = health.bans.map((ban) => h('li', {}, h('strong', {}, ban.exchange), ban.bucket ? ` (${ban.bucket})` : '',
     `: ${ban.reason}. It is asked again at ${moment(ban.until, at)}, in `, h('strong', {}, span(Math.max(0, ban.until - at))), '.'));
   const reasons = [...new Set(health.last_good.map(({ reason }) => reason))];
-  const served = reasons.map((reason) => h('li', {}, 'Last good answers are served from ',
-    health.last_good.filter((one) => one.reason === reason).map((one, index) => [index ? ', ' : '', h('code', {}, one.region)]), `: ${WHY[reason] ?? reason}.`));
+  const served = reasons.map((reason) => {
+    const those = health.last_good.filter((one) => one.reason === reason).map(({ region }) => region);
+    const ages = those.map((region) => oldest[region]).filter((age) => age !== undefined);
+    return h('li', {}, 'Last good answers are served from ', those.map((region, index) => [index ? ', ' : '', h('code', {}, region)]),
+      `: ${WHY[reason] ?? reason}${ages.length ? `; the oldest is ${span(Math.max(...ages))} old` : ''}.`);
+  });
+  const stale = staleOf(history);
   const words = { ok: 'Everything that is served is what would be served without a fault.',
     disabled: 'The cache is switched off: every request passes through to the exchange and the sources.',
     degraded: 'Something is served, or refused, that would not be without a fault.' };
   // The reasons say these two, too, with less.
   const rest = lines.filter((line) => !/ serves last good: |backing off, as it asked/.test(line));
+  const running = health.status === 'ok' ? [h('li', {}, `Running for ${span(at - began)}, since ${moment(began, at)}.`), h('li', {}, answering(health))] : [];
+  const loading = stale.length ? [h('li', {}, 'Stale answers in the last minute, each loaded again behind its reader: ',
+    stale.map(([region, many], index) => [index ? ', ' : '', h('code', {}, region), ` ${count(many)}`]), '.')] : [];
   return h('section', { class: `card situation ${health.status}` },
     h('h2', {}, health.status === 'ok' ? 'Well' : health.status === 'disabled' ? 'Switched off' : 'Degraded'),
     h('p', {}, words[health.status]),
-    // On a phone a long list scrolls.
-    h('ul', { tabindex: lines.length ? 0 : null, 'aria-label': lines.length ? 'Reasons' : null }, banned, served, rest.map((line) => h('li', {}, line)),
-      health.status === 'ok' ? [h('li', {}, `Running for ${span(at - began)}, since ${moment(began, at)}.`), h('li', {}, answering(health))] : null));
+    // A long list scrolls.
+    h('ul', { tabindex: lines.length ? 0 : null, 'aria-label': lines.length ? 'Reasons' : null },
+      keyed([...banned, ...served, ...rest.map((line) => h('li', {}, line)), ...running, ...loading])));
+}
+
+/** Lines of which one that is another now, or stands below such a one, is a new line instead of one that moved. */
+function keyed(lines) {
+  let key = 0;
+  for (const line of lines) {
+    for (const letter of line.textContent.replaceAll(/[\d.,:]+/g, '0')) key = (31 * key + letter.codePointAt(0)) | 0;
+    line.dataset.key = key;
+  }
+  return lines;
+}
+
+/** The regions that served stale answers in the last minute, and how many; the first few. */
+function staleOf(history) {
+  const known = history.filter(({ stale }) => stale).slice(-61);
+  if (known.length < 2) return [];
+  const before = known[0].stale;
+  return Object.entries(known.at(-1).stale).map(([region, many]) => [region, many - (before[region] ?? 0)])
+    .filter(([, many]) => many > 0).sort((one, other) => other[1] - one[1]).slice(0, 5);
 }
 
 /** How many hosts and sources answer, in a sentence. */
@@ -145,12 +172,13 @@ function exchange({ at, health }) {
     if (ban) return pill(`${ban.reason}, ${span(Math.max(0, ban.until - at))}`, 'bad');
     return limit > 0 && used > NEARLY * (limit - reserve) ? pill('nearly spent', 'warn') : null;
   };
-  const note = ({ budget, own, others }) => [`own ${count(own)}`, others ? `others ${count(others)}` : '', budget.gateways ? `${budget.gateways} gateways` : ''].filter(Boolean).join(', ');
+  const note = ({ budget, own, others }) => [`${count(own)} by this gateway`, others ? `${count(others)} by others` : '', budget.gateways ? `${budget.gateways} gateways` : ''].filter(Boolean).join(', ');
   return card('Budget at the exchange', table('Budget at the exchange', [
-    { head: 'Exchange', cell: ({ budget, bucket }) => [h('code', {}, budget.exchange), bucket === 'weight' ? '' : ` ${bucket}`] },
+    { head: 'Exchange', cell: ({ budget, bucket }) => [h('code', {}, budget.exchange), h('span', { class: 'dim' }, ` ${bucket.replace('raw-', '')}`)] },
     { head: 'Used of the limit', cell: (row) => [meter(`${row.used} of ${row.limit}`, row.used, row.limit, row.reserve),
       h('span', { class: 'dim' }, `${count(row.used)} of ${count(row.limit)} in ${span(row.window_seconds * 1000)}; ${note(row)} `), standing(row)] },
-  ], rows, 'This gateway has no exchange.'), clocks(health.exchange_clock_offset_ms));
+  ], rows, 'This gateway has no exchange.'),
+  rows.length ? h('p', { class: 'legend' }, h('span', { class: 'key kept' }, 'left to signed requests')) : null, clocks(health.exchange_clock_offset_ms));
 }
 
 /** From this part of what readers may spend on, it is nearly spent. */
@@ -169,7 +197,7 @@ function hosts({ at, health }) {
   const sources = health.sources.map((source) => ({ ...source, kind: 'source' }));
   return card('Hosts and sources', table('Hosts and sources', [
     { head: 'Host', cell: ({ kind, name }) => [h('code', {}, name), h('span', { class: 'dim' }, ` ${kind}`)] },
-    { head: 'State', cell: (one) => [asked(one.state), one.reason ? h('span', { class: 'reason' }, ` ${one.reason}`) : null,
+    { head: 'State', cell: (one) => [asked(one.state, one.since), one.reason ? h('span', { class: 'reason' }, ` ${one.reason}`) : null,
       one.failures ? h('span', { class: 'dim' }, `, ${count(one.failures)} ${one.failures === 1 ? 'failure' : 'failures'}`) : null] },
     { head: 'Since', nowrap: true, cell: ({ since }) => h('span', { title: moment(since, at) }, since ? span(at - since) : '') },
   ], [...named, ...sources], 'No host is configured.'));
@@ -177,7 +205,7 @@ function hosts({ at, health }) {
 
 function store({ at, health: { cache, breaker } }) {
   return card('Store', facts([
-    ['Store', [h('code', {}, cache.store), ' ', cache.state ? asked(cache.state) : null]],
+    ['Store', [h('code', {}, cache.store), ' ', cache.state ? asked(cache.state, cache.since) : null]],
     ['Since', cache.since ? ago(cache.since, at) : null],
     ['Trouble', cache.store_trouble ?? cache.reason],
     ['Breaker', breaker === 'none' ? null : asked(breaker)],
@@ -245,12 +273,12 @@ function regions({ at, stats }) {
   const number = (head, field) => ({ head, number: true, cell: (row) => count(field(row)) });
   return card('Regions', table('Regions', [
     { head: 'Region', cell: ({ name }) => h('a', { href: `#keys/region:${encodeURIComponent(name)}` }, name) },
-    { head: 'Hit rate', number: true, cell: (row) => percent(row.hit_rate) },
+    { head: 'Hit rate', number: true, cell: (row) => (row.hits.memory + row.hits.store + row.stale + row.misses + row.last_good + row.errors > 0 ? percent(row.hit_rate) : 'no reads') },
     number('Memory hits', (row) => row.hits.memory), number('Store hits', (row) => row.hits.store),
     number('Stale', (row) => row.stale), number('Last good', (row) => row.last_good), number('Misses', (row) => row.misses),
     number('Errors', (row) => row.errors), number('Keys', (row) => row.keys),
     { head: 'Memory', number: true, cell: (row) => bytes(row.memory_bytes) },
-    { head: 'Load', number: true, cell: (row) => (row.load_latency_ms === null ? '' : `${row.load_latency_ms.toFixed(1)} ms`) },
+    { head: 'Load', number: true, cell: (row) => (row.load_latency_ms === null ? '' : withUnit(row.load_latency_ms.toFixed(1), 'ms')) },
     { head: 'Hit', number: true, cell: (row) => (row.hit_latency_us === null ? '' : `${row.hit_latency_us.toFixed(0)} µs`) },
     { head: 'Last load', number: true, cell: (row) => ago(row.last_refresh, at) },
   ], rows, 'Nothing was read yet.'));

@@ -18,21 +18,23 @@ export function routes(room, page) {
   }, (error) => list.replaceChildren(card('Routes', h('p', { class: 'bad' }, error.message))));
 
   /** Shows the routes once there are figures, too: what came later would push the rest down. */
-  function begin() {
+  function begin(hasExchange) {
     const all = Object.entries(described.paths).filter(([, { get }]) => get);
     const declared = all.filter(([, { get }]) => get.tags?.includes('routes'));
-    const own = all.filter(([path, { get }]) => path.startsWith('/v1/') && get.tags?.includes('market data'));
+    const own = all.filter(([path, { get }]) => path.startsWith('/v1/') && get.tags?.includes('market data') && (hasExchange || !path.startsWith('/v1/symbols/')));
     list.replaceChildren(
       ...(declared.length ? declared.map(one) : [card('Declared routes', h('p', { class: 'dim' }, 'The configuration declares no route.'),
         h('p', {}, 'A route is a path over a database, a bucket or an API: ', h('code', {}, '[[routes]]'), ' in lastgood.toml.'))]),
-      ...(own.length ? [card('The gateway\u2019s own', h('p', { class: 'dim' }, 'The exchange\u2019s paths are in the view Market.')), ...own.map(one)] : []));
+      ...(own.length ? [card('The gateway\u2019s own', hasExchange ? h('p', { class: 'dim' }, 'The exchange\u2019s paths are in the view Market.') : null), ...own.map(one)] : []));
     described = null;
   }
 
   function one([path, { get }]) {
     const state = h('div', {});
     figures.push({ path, region: get['x-lastgood-region'], sources: get['x-lastgood-sources'] ?? [], state });
-    const fields = (get.parameters ?? []).filter((parameter) => parameter.name && parameter.in !== 'header').map(field);
+    const taken = (get.parameters ?? []).filter((parameter) => parameter.name && parameter.in !== 'header');
+    // Those of the path first, as they are read there.
+    const fields = [...taken.filter((one) => one.in === 'path'), ...taken.filter((one) => one.in !== 'path')].map(field);
     const answer = h('div', { class: 'stack', 'aria-live': 'polite' });
     const form = h('form', { class: 'stack', onsubmit: (event) => { event.preventDefault(); attempt(path, fields, answer); } },
       fields.length ? h('div', { class: 'fields' }, fields.map(({ label }) => label)) : null,
@@ -41,19 +43,19 @@ export function routes(room, page) {
   }
 
   function update({ at, stats, health, route_failures: failures }) {
-    if (described) begin();
+    if (described) begin(health.upstreams.length > 0);
     for (const { path, region, sources, state: place } of figures) {
       const failed = failures.find((failure) => failure.path === path);
       const counts = region ? stats.regions[region] : null;
       const known = sources.map((name) => health.sources.find((source) => source.name === name) ?? { name, state: 'unknown' });
       show(place, counts || known.length ? facts([
-        ['Region', region ? h('a', { href: `#keys/region:${encodeURIComponent(region)}` }, region) : null],
-        ...known.map((source) => ['Source', [h('code', {}, source.name), ' ', asked(source.state),
+        ...known.map((source) => ['Source', [h('code', {}, source.name), ' ', asked(source.state, source.since),
           source.since ? h('span', { class: 'dim' }, ` for ${span(at - source.since)}`) : null, source.reason ? h('span', { class: 'reason' }, ` ${source.reason}`) : null]]),
-        ['Latency', counts && counts.load_latency_ms !== null ? `source ${counts.load_latency_ms.toFixed(1)} ms, cache ${counts.hit_latency_us === null ? 'not timed yet' : `${counts.hit_latency_us.toFixed(0)} µs`}` : null],
         ['Last failure', failed ? [`${ago(failed.at, at)}, at ${moment(failed.at, at)}: `, h('code', {}, failed.source), h('span', { class: 'reason' }, ` ${failed.message}`)] : null],
-        ['Last load', counts?.last_refresh ? `${ago(counts.last_refresh, at)}, at ${moment(counts.last_refresh, at)}` : null],
-        ['Served', counts ? `${count(counts.hits.memory + counts.hits.store)} hits, ${count(counts.stale)} stale, ${count(counts.last_good)} last good, ${count(counts.misses)} misses, ${count(counts.errors)} errors` : null],
+        ['Region', region ? h('a', { href: `#keys/region:${encodeURIComponent(region)}` }, region) : null],
+        ['Latency there', counts && counts.load_latency_ms !== null ? `source ${counts.load_latency_ms.toFixed(1)} ms, cache ${counts.hit_latency_us === null ? 'not timed yet' : `${counts.hit_latency_us.toFixed(0)} µs`}` : null],
+        ['Last load there', counts?.last_refresh ? `${ago(counts.last_refresh, at)}, at ${moment(counts.last_refresh, at)}` : null],
+        ['Served there', counts ? `hits ${count(counts.hits.memory + counts.hits.store)}, stale ${count(counts.stale)}, last good ${count(counts.last_good)}, misses ${count(counts.misses)}, errors ${count(counts.errors)}` : null],
       ]) : null);
     }
   }

@@ -185,7 +185,7 @@ async fn a_clock_that_is_off_is_seen() {
 }
 
 /// The page, its files, its stream and the minutes before, which it asks for once it has its first event.
-const ASKED_BY_THE_PAGE: u64 = 12;
+const ASKED_BY_THE_PAGE: u64 = 13;
 
 #[tokio::test]
 async fn a_page_that_is_open_says_that_the_gateway_is_gone() {
