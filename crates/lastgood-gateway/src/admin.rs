@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use axum::response::Response;
-use http::header::{AUTHORIZATION, HeaderName, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -17,10 +17,12 @@ pub(crate) const USER: HeaderName = HeaderName::from_static("x-lastgood-user");
 const PROXIED: HeaderName = HeaderName::from_static("lastgood-proxied");
 
 /// Takes out the headers for this gateway alone, from a request that goes on to an upstream. No exchange has a use for
-/// `Authorization`, and a mistyped path of the Cache API would send the admin token in it.
+/// `Authorization`, and a mistyped path of the Cache API would send the admin token in it. Cookies that a browser has for
+/// this host are of other programs at it, whatever their port.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     headers.remove(USER);
     headers.remove(AUTHORIZATION);
+    headers.remove(COOKIE);
 }
 
 /// The admin API's door.

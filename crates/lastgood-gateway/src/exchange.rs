@@ -142,8 +142,9 @@ fn is_plain(path: &str) -> bool {
         return true;
     }
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-    !decoded.contains(['\\', '\0', '%'])
-        && decoded.split('/').skip(1).all(|segment| !matches!(segment, "" | "." | ".."))
+    // What stands behind a semicolon is no part of the name to some servers.
+    let mut names = decoded.split('/').skip(1).map(|segment| segment.split(';').next().unwrap_or_default());
+    !decoded.contains(['\\', '\0', '%']) && names.all(|name| !matches!(name, "" | "." | ".."))
 }
 
 #[cfg(test)]
@@ -191,6 +192,9 @@ mod tests {
             "/api/v3/a%5cb",
             "/api/v3/%252e%252e/x",
             "/api/v3/a%00",
+            "/fapi/v1/..;/x",
+            "/fapi/v1/.%3Bx/x",
+            "/fapi/v1/;/x",
         ] {
             assert!(!is_plain(path), "{path}");
         }

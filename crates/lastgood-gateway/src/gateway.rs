@@ -5,11 +5,13 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use lastgood::store::Store;
 use lastgood::{Cache, CacheBuilder, Clock, KeyedMutex, Policy, Region};
 use lastgood_market::api_keys::AccountKeys;
@@ -105,7 +107,12 @@ impl Gateway {
     /// # Errors
     ///
     /// When a setting cannot be acted upon; the message says which and what to do.
-    pub async fn build(settings: &Settings) -> Result<Gateway, BuildError> {
+    pub fn build(settings: &Settings) -> BoxFuture<'_, Result<Gateway, BuildError>> {
+        // Boxed here, so that what awaits it need not be compiled with all of a gateway's making.
+        Box::pin(Gateway::of(settings))
+    }
+
+    async fn of(settings: &Settings) -> Result<Gateway, BuildError> {
         let certificate = Certificate::read(&settings.tls).map_err(BuildError::new)?.map(Arc::new);
         let (clock, packed) = (Clock::system(), GzipCache::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
@@ -167,21 +174,32 @@ impl Gateway {
     /// # Errors
     ///
     /// When the unix socket that the settings name cannot be made, or the listener fails for good.
-    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
-        let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        self.app.admin.listens_on_loopback(is_loopback);
-        let listening = Listening::new(listener, self.certificate.clone(), self.unix_socket.as_deref())?;
-        self.app.engine.warmer.begin();
-        let routes = Routes::new(Arc::clone(&self.app), &self.page);
-        let shutdown = async {
-            shutdown.await;
-            self.page.live.end();
-        };
-        let served = server::serve(listening, routes, &self.app.limits, self.app.connections, shutdown).await;
-        self.app.engine.leave().await;
-        self.app.figures.lifetime.finish(&self.app.cache).await;
-        self.app.engine.close(CLOSE_WITHIN).await;
-        served
+    pub fn serve<'a>(
+        &'a self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'a,
+    ) -> BoxFuture<'a, io::Result<()>> {
+        self.serve_until(listener, Box::pin(shutdown))
+    }
+
+    fn serve_until<'a>(&'a self, listener: TcpListener, shutdown: BoxFuture<'a, ()>) -> BoxFuture<'a, io::Result<()>> {
+        // Boxed for the same reason.
+        Box::pin(async move {
+            let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+            self.app.admin.listens_on_loopback(is_loopback);
+            let listening = Listening::new(listener, self.certificate.clone(), self.unix_socket.as_deref())?;
+            self.app.engine.warmer.begin();
+            let routes = Routes::new(Arc::clone(&self.app), &self.page);
+            let shutdown = async {
+                shutdown.await;
+                self.page.live.end();
+            };
+            let served = server::serve(listening, routes, &self.app.limits, self.app.connections, shutdown).await;
+            self.app.engine.leave().await;
+            self.app.figures.lifetime.finish(&self.app.cache).await;
+            self.app.engine.close(CLOSE_WITHIN).await;
+            served
+        })
     }
 
     /// Lets the operator's page switch the faults of a simulated exchange; the first call counts.

@@ -298,11 +298,11 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
     let unconfirmed = status.store.as_ref().map_or(0, |store| store.unconfirmed_removals as u64);
     let unpublished = status.store.as_ref().map_or(0, |store| store.unpublished as u64);
     let cut_off = status.store.as_ref().is_some_and(|store| store.hears_others == Some(false));
-    let in_trouble = status.store.as_ref().is_some_and(|store| store.trouble.is_some());
+    let in_trouble = status.store.as_ref().is_some_and(|store| store.trouble.is_some() || store.report.is_failing());
     let gauges = [
         (
             "store_in_trouble",
-            "1 while the store cannot do all of its work: it cannot be reached, or its disk is full or read-only",
+            "1 while the store cannot do all of its work: it cannot be reached, or is full or read-only",
             u64::from(in_trouble),
         ),
         (

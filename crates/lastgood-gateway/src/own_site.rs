@@ -9,26 +9,46 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use axum::response::Response;
-use http::header::{FORWARDED, HOST, HeaderName, ORIGIN, VIA};
+use http::header::{HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 
 use crate::problem::problem;
 
-/// What proxies add to a request that they pass on.
-const ADDED_BY_PROXIES: [HeaderName; 12] = [
-    FORWARDED,
-    VIA,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-client-ip"),
-    HeaderName::from_static("x-original-forwarded-for"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("cf-connecting-ip"),
+/// What proxies, load balancers and content delivery networks add to a request that they pass on. No browser and no client
+/// library sends one of these by itself.
+const ADDED_BY_PROXIES: [&str; 29] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-remote-ip",
+    "x-remote-addr",
+    "x-scheme",
+    "x-request-start",
+    "true-client-ip",
+    "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "x-azure-clientip",
+    "x-envoy-external-address",
+    "cf-connecting-ip",
+    "cf-ray",
+    "cdn-loop",
+    "x-varnish",
+    "x-originating-ip",
+    "x-proxyuser-ip",
+    "x-nginx-proxy",
+    "x-rewrite-url",
+    "x-host",
+    "x-amzn-trace-id",
+    "x-cloud-trace-context",
+    "x-appengine-user-ip",
+    "do-connecting-ip",
+    "ngrok-trace-id",
 ];
+/// How further ones begin: `X-Forwarded-For` and its like, and what they replace of an earlier proxy's.
+const PREFIXES_OF_PROXIES: [&str; 4] = ["x-forwarded", "x-original-", "x-envoy-", "tailscale-"];
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
@@ -115,7 +135,15 @@ impl OwnSite {
 /// Whether a request came through a proxy, so that who sent it is not at this machine, wherever the connection is from.
 /// HTTP/1.0 is nginx's default towards its upstreams, and no client of today speaks it.
 pub(crate) fn is_proxied(version: Version, headers: &HeaderMap) -> bool {
-    version < Version::HTTP_11 || ADDED_BY_PROXIES.iter().any(|name| headers.contains_key(name))
+    let is_one = |name: &str| {
+        ADDED_BY_PROXIES.contains(&name) || PREFIXES_OF_PROXIES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    // Some write the words with another line between them.
+    let is_added = |name: &HeaderName| match name.as_str() {
+        name if name.contains('_') => is_one(&name.replace('_', "-")),
+        name => is_one(name),
+    };
+    version < Version::HTTP_11 || headers.keys().any(is_added)
 }
 
 /// The one host that a request names, its URL before its header (RFC 9112, 3.2.2).
@@ -151,8 +179,8 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 
 /// Whether a browser sent it for a page that is not of this gateway.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
-    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
-    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+    let is_elsewhere = |site: &HeaderValue| !matches!(site.as_bytes(), b"same-origin" | b"none");
+    if headers.get_all(SEC_FETCH_SITE).iter().any(is_elsewhere) {
         return true;
     }
     let mut origins = headers.get_all(ORIGIN).iter();
@@ -303,11 +331,15 @@ mod tests {
 
     #[test]
     fn a_request_through_a_proxy_is_recognised_by_its_headers() {
-        for name in ADDED_BY_PROXIES {
-            let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
-            assert!(is_proxied(Version::HTTP_11, &headers), "{name}");
+        let with =
+            |name: &'static str| HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("x"))]);
+        let prefixed = ["x-forwarded", "x-forwarded-for", "x-forwarded-client-cert", "x-original-forwarded-for"];
+        for name in ADDED_BY_PROXIES.into_iter().chain(prefixed) {
+            assert!(is_proxied(Version::HTTP_11, &with(name)), "{name}");
         }
         assert!(is_proxied(Version::HTTP_10, &HeaderMap::new()));
-        assert!(!is_proxied(Version::HTTP_11, &HeaderMap::new()));
+        for name in ["host", "user-agent", "origin", "authorization", "x-request-id", "traceparent"] {
+            assert!(!is_proxied(Version::HTTP_11, &with(name)), "{name}");
+        }
     }
 }

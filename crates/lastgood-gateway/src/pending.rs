@@ -125,7 +125,8 @@ impl Pending {
 /// Why, without what the sentence around it says already.
 fn reason(why: &StoreError) -> String {
     match why {
-        StoreError::Unavailable(why) | StoreError::Refused(why) => why.clone(),
+        // Redis ends its own sentences.
+        StoreError::Unavailable(why) | StoreError::Refused(why) => why.trim_end_matches('.').to_owned(),
         StoreError::Timeout => "it did not answer in time".to_owned(),
         why => why.to_string(),
     }

@@ -30,7 +30,8 @@ pub(crate) fn extended(status: StatusCode, detail: &str, members: &[(&str, serde
 /// A parameter that cannot be acted upon: which, what was given, and what may be.
 pub(crate) fn parameter(status: StatusCode, refusal: &Refusal) -> Response {
     let Refusal { parameter, value, allowed } = refusal;
-    let mut body = described(status, &format!("The parameter {parameter} is {value:?}; allowed: {allowed}."));
+    let given = if value.is_empty() { "missing or empty".to_owned() } else { format!("{value:?}") };
+    let mut body = described(status, &format!("The parameter {parameter} is {given}; allowed: {allowed}."));
     body["parameter"] = parameter.as_str().into();
     body["value"] = value.as_str().into();
     body["allowed"] = allowed.as_str().into();

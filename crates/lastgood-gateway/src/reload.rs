@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::atomic::Ordering;
 
+use futures_util::future::BoxFuture;
 use lastgood_market::api_keys::AccountKeys;
 use lastgood_settings::{KEYS, Settings};
 use secrecy::{ExposeSecret, SecretString};
@@ -21,18 +22,27 @@ const FILES: [&str; 2] = ["tls.certificate", "tls.key"];
 pub struct Reloaded {
     /// The changed keys that count from now on.
     pub in_force: Vec<String>,
-    /// The changed keys that count from the next start on.
+    /// The keys that differ from those of the start, and count from the next one on.
     pub need_restart: Vec<String>,
     /// What could not be read again; what was in force there still is.
     pub failed: Vec<String>,
 }
 
 impl Gateway {
-    /// Takes over what can change at run time, and reads certificate and credentials again. `before` are the settings that
-    /// were taken over last.
-    pub async fn reload(&self, before: &Settings, now: &Settings) -> Reloaded {
+    /// Takes over what can change at run time, and reads certificate and credentials again. `started` are the settings that the
+    /// gateway was built from, `before` those that were taken over last.
+    pub fn reload<'a>(
+        &'a self,
+        started: &'a Settings,
+        before: &'a Settings,
+        now: &'a Settings,
+    ) -> BoxFuture<'a, Reloaded> {
+        Box::pin(self.take_over(started, before, now))
+    }
+
+    async fn take_over(&self, started: &Settings, before: &Settings, now: &Settings) -> Reloaded {
         let app = &self.app;
-        let changed = changed(before, now);
+        let (changed, since_the_start) = (changed(before, now), changed(started, now));
         let can_change = |key: &String| AT_RUN_TIME.contains(&key.as_str());
         let is_file = |key: &String| FILES.contains(&key.as_str());
         let mut reloaded = Reloaded::default();
@@ -43,21 +53,20 @@ impl Gateway {
         app.cors.change(&now.cors.origins);
         app.access_log.store(now.log.access, Ordering::Relaxed);
         match &self.certificate {
-            Some(certificate) => match certificate.read_again(&now.tls) {
+            Some(certificate) if now.tls.certificate.is_some() => match certificate.read_again(&now.tls) {
                 Ok(()) => reloaded.in_force.extend(changed.iter().filter(|key| is_file(key)).cloned()),
                 Err(why) => reloaded.failed.push(why.to_string()),
             },
-            None => reloaded.need_restart.extend(changed.iter().filter(|key| is_file(key)).cloned()),
+            _ => reloaded.need_restart.extend(since_the_start.iter().filter(|key| is_file(key)).cloned()),
         }
         match self.reconnect(before, now).await {
             Ok(changed) => reloaded.in_force.extend(changed),
             Err(why) => reloaded.failed.push(why.to_string()),
         }
         app.engine.symbols.change_keys(AccountKeys::open(now.credentials(), now.master_key.clone()).await);
-        let (in_force, need_restart): (Vec<_>, Vec<_>) =
-            changed.into_iter().filter(|key| !is_file(key)).partition(can_change);
-        reloaded.in_force.extend(in_force);
-        reloaded.need_restart.extend(need_restart);
+        reloaded.in_force.extend(changed.into_iter().filter(can_change));
+        // Not only the new ones: keys that were named before still wait, and those that were changed back do not.
+        reloaded.need_restart.extend(since_the_start.into_iter().filter(|key| !is_file(key) && !can_change(key)));
         reloaded.in_force.sort_unstable();
         reloaded
     }

@@ -9,8 +9,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use http::header::CONTENT_LENGTH;
-use http::{Request, StatusCode};
+use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Request, StatusCode};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
@@ -66,10 +66,13 @@ async fn unknown_path(State(app): State<Arc<App>>, request: Request<Body>) -> Re
     problem::not_found(path)
 }
 
-/// axum states the length of each body; of a 304 it would have to be that of the answer that the client has (RFC 9110, 8.6).
-fn without_wrong_length(mut answered: Response) -> Reply {
+/// An answer of the gateway's own as it is sent. A browser takes none of them for anything but what it says it is. A 304 says nothing of that, and
+/// loses the length that axum states: it would have to be that of the answer that the client has (RFC 9110, 8.6).
+fn finished(mut answered: Response) -> Reply {
     if answered.status() == StatusCode::NOT_MODIFIED {
         answered.headers_mut().remove(CONTENT_LENGTH);
+    } else {
+        answered.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
     answered.map(Payload::from)
 }
@@ -126,7 +129,7 @@ impl Routes {
                     }
                     request.extensions_mut().insert(Peer(peer));
                     let answered = Box::pin(own.oneshot(request.map(Body::new))).await;
-                    without_wrong_length(answered.unwrap_or_else(|never| match never {}))
+                    finished(answered.unwrap_or_else(|never| match never {}))
                 }
             }
         };

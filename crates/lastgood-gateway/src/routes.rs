@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode, Uri};
 use lastgood::Clock;
 use lastgood_routes::path::{RoutePath, Segment};
@@ -68,7 +69,11 @@ async fn answer(route: &Arc<Route>, places: &Places, known: &KnownTargets, uri: 
 }
 
 /// Asks each source of each declared route whether it can do what the route declares.
-pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
+pub fn check_sources(settings: &Settings) -> BoxFuture<'_, Vec<SourceCheck>> {
+    Box::pin(checked(settings))
+}
+
+async fn checked(settings: &Settings) -> Vec<SourceCheck> {
     let connections = match Connections::open(&settings.declared.sources, &settings.connect_options(), &Clock::system())
     {
         Ok(connections) => connections,

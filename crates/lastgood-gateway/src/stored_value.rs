@@ -12,12 +12,12 @@ use lastgood::store::StoreError;
 use lastgood::{Answer, Freshness, Outcome, Reason, Region, Tier, Value};
 
 use crate::problem;
-use crate::response::NO_PAGE;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
 use crate::response::label::{CACHE_STATUS, Label, X_CACHE};
 use crate::response::payload::Reply;
 use crate::response::prepared::Prepared;
+use crate::response::{NO_PAGE, media_type};
 
 mod pending;
 mod request;
@@ -57,7 +57,7 @@ pub(crate) fn prepared(answer: &Answer) -> Arc<Prepared> {
 fn prepared_of(value: &Value) -> Arc<Prepared> {
     // A declared route that shares the region keeps more below the first line.
     let content_type = value.meta.as_deref().and_then(|meta| meta.lines().next()).filter(|text| is_media_type(text));
-    let content_type = content_type.and_then(|text| HeaderValue::from_str(text).ok()).unwrap_or(BYTES);
+    let content_type = content_type.and_then(media_type).unwrap_or(BYTES);
     let etag = EntityTag::of_value(&content_type, &value.body);
     Prepared::new(content_type, Some(etag))
 }

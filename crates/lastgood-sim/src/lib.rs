@@ -152,7 +152,7 @@ impl Sim {
     ///
     /// When the listener fails.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> std::io::Result<()> {
-        server::serve(Arc::clone(&self.state), listener, shutdown).await
+        server::serve(Arc::clone(&self.state), listener, Box::pin(shutdown)).await
     }
 
     /// What it was asked.

@@ -1,6 +1,5 @@
 //! HTTP: requests in, faults and limits applied, answers out.
 
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -35,12 +35,16 @@ const LARGEST_BODY: usize = 1 << 20;
 /// Bodies smaller than this are not packed.
 const GZIP_FROM: usize = 1_400;
 
-pub(crate) async fn serve(
+/// Boxed here, so that what awaits it need not be compiled with the server.
+pub(crate) fn serve(
     state: Arc<State>,
     listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
-    let mut shutdown = std::pin::pin!(shutdown);
+    shutdown: BoxFuture<'_, ()>,
+) -> BoxFuture<'_, io::Result<()>> {
+    Box::pin(accept(state, listener, shutdown))
+}
+
+async fn accept(state: Arc<State>, listener: TcpListener, mut shutdown: BoxFuture<'_, ()>) -> io::Result<()> {
     // Dropped at the end, which closes every connection.
     let mut connections = JoinSet::new();
     loop {

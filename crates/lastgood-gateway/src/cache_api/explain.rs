@@ -193,11 +193,7 @@ fn origin(app: &App, key: &KeyName, answer: &Answer) -> Option<&'static str> {
         true => streams.end_taken_at(name.strip_suffix("tail")?),
         false => streams.ticker_taken_at(name),
     };
-    by_whom(
-        app,
-        Timestamp::from_millis(answer.given_at().as_millis().saturating_sub(millis(answer.age()))),
-        streamed_at,
-    )
+    by_whom(app, answer.source_time(), streamed_at)
 }
 
 /// Whether a stream or an answer of the exchange brought the entry of this time, as far as this process knows: one from the

@@ -1,6 +1,7 @@
 //! Requests that are the client's and the exchange's alone: streamed through, byte for byte, never kept.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
 use lastgood_market::plan::is_signed;
-use lastgood_market::upstream::{RequestBody, Unanswered, strip_hop_by_hop};
+use lastgood_market::upstream::{PassedBy, RequestBody, Unanswered, Upstreams, strip_hop_by_hop};
 use lastgood_market::{PassOnly, Venue};
 use tokio::time::{Instant, Sleep};
 
@@ -96,7 +97,10 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
     match to.send(app, request).await {
         Ok(response) => {
             let streamed = Streamed::default();
-            let body = |body| Passing::of(body, app.limits.request_timeout, places, streamed.clone());
+            let mut response = response;
+            let by = response.extensions_mut().remove::<Option<PassedBy>>().flatten();
+            let end = End { upstreams: Arc::clone(&app.engine.upstreams), by };
+            let body = |body| Passing::of(body, app.limits.request_timeout, places, streamed.clone(), end);
             let mut response = label(response.map(body), reason);
             response.extensions_mut().insert(streamed);
             response
@@ -110,9 +114,24 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
     }
 }
 
+/// Takes note of how an answer's body ended, once. A client that leaves before says nothing of the host.
+struct End {
+    upstreams: Arc<Upstreams>,
+    by: Option<PassedBy>,
+}
+
+impl End {
+    fn note(&mut self, is_whole: bool) {
+        if let Some(by) = self.by.take() {
+            self.upstreams.body_ended(by, is_whole);
+        }
+    }
+}
+
 /// An answer's body on its way. It has its request's places until it ends, and ends where the exchange falls silent.
 struct Passing {
     body: Incoming,
+    end: End,
     within: Duration,
     silent: Pin<Box<Sleep>>,
     _places: (Place, Place),
@@ -120,9 +139,12 @@ struct Passing {
 }
 
 impl Passing {
-    fn of(body: Incoming, within: Duration, places: (Place, Place), streamed: Streamed) -> Body {
+    fn of(body: Incoming, within: Duration, places: (Place, Place), streamed: Streamed, mut end: End) -> Body {
         let silent = Box::pin(tokio::time::sleep(within));
-        Body::new(Passing { body, within, silent, _places: places, _streamed: streamed })
+        if body.is_end_stream() {
+            end.note(true);
+        }
+        Body::new(Passing { body, end, within, silent, _places: places, _streamed: streamed })
     }
 }
 
@@ -138,9 +160,21 @@ impl HttpBody for Passing {
             Poll::Ready(frame) => {
                 let until = Instant::now() + self.within;
                 self.silent.as_mut().reset(until);
+                match &frame {
+                    Some(Err(_)) => self.end.note(false),
+                    None => self.end.note(true),
+                    Some(Ok(_)) if self.body.is_end_stream() => self.end.note(true),
+                    Some(Ok(_)) => {}
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
-            Poll::Pending => self.silent.as_mut().poll(context).map(|()| Some(Err("the exchange fell silent".into()))),
+            Poll::Pending => {
+                let silent = self.silent.as_mut().poll(context);
+                if silent.is_ready() {
+                    self.end.note(false);
+                }
+                silent.map(|()| Some(Err("the exchange fell silent".into())))
+            }
         }
     }
 
@@ -153,10 +187,33 @@ impl HttpBody for Passing {
     }
 }
 
-/// Status, body and headers are the exchange's; the added headers say only that they were passed, and why.
+/// What the exchange says of its own site to a browser: which pages may read there, what the browser is to keep of it, how it
+/// is to be reached. Said under this host it would be about this machine.
+fn strip_site(headers: &mut HeaderMap) {
+    const OF_THE_SITE: [&str; 14] = [
+        "set-cookie",
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-expose-headers",
+        "access-control-max-age",
+        "access-control-allow-private-network",
+        "strict-transport-security",
+        "alt-svc",
+        "clear-site-data",
+        "refresh",
+        "link",
+        "service-worker-allowed",
+    ];
+    OF_THE_SITE.iter().for_each(|name| _ = headers.remove(*name));
+}
+
+/// Status, body and headers are the exchange's but for what it says of its site; the added headers say only that they were passed, and why.
 fn label(mut response: Response, reason: BypassReason) -> Response {
     let headers = response.headers_mut();
     strip_hop_by_hop(headers);
+    strip_site(headers);
     headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
     let status = format!("lastgood; fwd=bypass; detail={}", reason.as_str());
     headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));

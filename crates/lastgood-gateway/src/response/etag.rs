@@ -31,19 +31,16 @@ impl EntityTag {
     /// The tag of a body that only has to differ from the one before and after it. It is made for each part that is cut
     /// out of an answer, so it must cost next to nothing.
     pub(crate) fn of_answer(body: &[u8]) -> EntityTag {
-        let mut hash = DefaultHasher::new();
-        hash.write(body);
-        let mut text = *b"\"0123456789abcdef\"";
-        for (place, byte) in hash.finish().to_be_bytes().into_iter().enumerate() {
-            text[1 + 2 * place] = digit(byte >> 4);
-            text[2 + 2 * place] = digit(byte & 0xf);
-        }
-        EntityTag::of(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("\"\"")))
+        EntityTag::of_text(quick(*b"\"0123456789abcdef\"", body))
     }
 
-    /// The tag of a body whose source may write the same thing in other bytes.
+    /// The same of a body whose source may write the same thing in other bytes.
     pub(crate) fn weak_of(body: &[u8]) -> EntityTag {
-        EntityTag::weak(&format!("W/\"{}\"", digest(&[body])))
+        EntityTag::of_text(quick(*b"W/\"0123456789abcdef\"", body))
+    }
+
+    fn of_text<const LENGTH: usize>(text: [u8; LENGTH]) -> EntityTag {
+        EntityTag::of(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("\"\"")))
     }
 
     /// A weak tag as it stands: it means each form of a body.
@@ -91,6 +88,16 @@ impl EntityTag {
         let is_meant = |tag: &str| tag == "*" || named.contains(&opaque(tag, comparison));
         lists.any(|list| list.split(',').map(str::trim).any(is_meant))
     }
+}
+
+/// `text` with a hash of `body` in place of the digits that precede its closing quote.
+fn quick<const LENGTH: usize>(mut text: [u8; LENGTH], body: &[u8]) -> [u8; LENGTH] {
+    let mut hash = DefaultHasher::new();
+    hash.write(body);
+    let digits = text.iter_mut().rev().skip(1);
+    let halves = (0..u64::BITS).step_by(4).map(|place| digit((hash.finish() >> place) as u8 & 0xf));
+    digits.zip(halves).for_each(|(place, half)| *place = half);
+    text
 }
 
 /// The first half of a SHA-256, in hexadecimal digits.

@@ -13,12 +13,20 @@ use lastgood_market::UpstreamRequest;
 use lastgood_market::projection::Index;
 
 use super::etag::EntityTag;
+use super::media_type;
 
 /// The derived forms of one answer; it lives as long as the answer does.
 pub(crate) struct Prepared {
     /// The upstream's content type.
     pub(crate) content_type: HeaderValue,
     pub(crate) etag: Option<EntityTag>,
+    /// Most small answers need none of it, and have no room for it.
+    more: OnceLock<Box<More>>,
+}
+
+/// Parts worked out of large answers.
+#[derive(Default)]
+struct More {
     index: OnceLock<Option<Index>>,
     gzip: OnceLock<Bytes>,
     /// Large parts that were cut out of it.
@@ -45,25 +53,23 @@ const GZIP_ASIDE_FROM: usize = 128 << 10;
 impl Prepared {
     pub(crate) fn of(answer: &Answer) -> Arc<Prepared> {
         answer.memoised(|value| {
-            let content_type = value.meta.as_deref().and_then(|meta| HeaderValue::from_str(meta).ok());
+            let content_type = value.meta.as_deref().and_then(media_type);
             let content_type = content_type.unwrap_or(HeaderValue::from_static("application/json;charset=UTF-8"));
             Prepared::new(content_type, Some(EntityTag::of_answer(&value.body)))
         })
     }
 
     pub(crate) fn new(content_type: HeaderValue, etag: Option<EntityTag>) -> Arc<Prepared> {
-        Arc::new(Prepared {
-            content_type,
-            etag,
-            index: OnceLock::new(),
-            gzip: OnceLock::new(),
-            parts: RwLock::default(),
-        })
+        Arc::new(Prepared { content_type, etag, more: OnceLock::new() })
+    }
+
+    fn more(&self) -> &More {
+        self.more.get_or_init(Box::default)
     }
 
     /// The part that `request` names, if it is kept. While its request is held, no other lies in that place.
     pub(crate) fn part(&self, request: &Arc<UpstreamRequest>) -> Option<Arc<PreparedPart>> {
-        let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
+        let parts = self.more.get()?.parts.read().unwrap_or_else(PoisonError::into_inner);
         parts.get(&(Arc::as_ptr(request) as usize)).map(|(_, part)| Arc::clone(part))
     }
 
@@ -71,7 +77,7 @@ impl Prepared {
     pub(crate) fn keep_part(&self, request: &Arc<UpstreamRequest>, body: Bytes) -> Arc<PreparedPart> {
         let prepared = Prepared::new(self.content_type.clone(), Some(EntityTag::of_answer(&body)));
         let part = Arc::new(PreparedPart { body, prepared });
-        let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = self.more().parts.write().unwrap_or_else(PoisonError::into_inner);
         if parts.len() < MOST_PARTS {
             parts.insert(Arc::as_ptr(request) as usize, (Arc::clone(request), Arc::clone(&part)));
         }
@@ -80,25 +86,26 @@ impl Prepared {
 
     /// Where each symbol's row lies in the body.
     pub(crate) fn index(&self, body: &Bytes) -> Option<&Index> {
-        self.index.get_or_init(|| Index::of(body)).as_ref()
+        self.more().index.get_or_init(|| Index::of(body)).as_ref()
     }
 
     /// The body, compressed, if it was before.
     pub(crate) fn packed(&self) -> Option<Bytes> {
-        self.gzip.get().cloned()
+        self.more.get()?.gzip.get().cloned()
     }
 
     /// The body, compressed. The first caller compresses it; the others take the result.
     pub(crate) async fn gzip(self: Arc<Self>, body: &Bytes) -> Bytes {
-        if let Some(packed) = self.gzip.get() {
-            return packed.clone();
+        if let Some(packed) = self.packed() {
+            return packed;
         }
         if body.len() < GZIP_ASIDE_FROM {
-            return self.gzip.get_or_init(|| pack(body)).clone();
+            return self.more().gzip.get_or_init(|| pack(body)).clone();
         }
         let (aside, body) = (body.clone(), body);
         let prepared = Arc::clone(&self);
-        let packed = tokio::task::spawn_blocking(move || prepared.gzip.get_or_init(|| pack(&aside)).clone()).await;
+        let packed =
+            tokio::task::spawn_blocking(move || prepared.more().gzip.get_or_init(|| pack(&aside)).clone()).await;
         packed.unwrap_or_else(|_| pack(body))
     }
 }
@@ -144,6 +151,6 @@ mod tests {
         for number in 0..2 * MOST_PARTS {
             prepared.keep_part(&request(&format!("X{number}")), Bytes::from_static(b"x"));
         }
-        assert_eq!(prepared.parts.read().expect("no panic").len(), MOST_PARTS);
+        assert_eq!(prepared.more().parts.read().expect("no panic").len(), MOST_PARTS);
     }
 }

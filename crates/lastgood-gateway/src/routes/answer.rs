@@ -12,6 +12,7 @@ use crate::problem;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
 use crate::response::label::label_failure;
+use crate::response::media_type;
 use crate::response::payload::Reply;
 use crate::response::prepared::Prepared;
 
@@ -32,7 +33,7 @@ pub(super) fn at_once(answered: &RouteAnswer, asked: &HeaderMap) -> Option<Reply
 /// The values worked out of an answer once.
 fn prepared(answered: &RouteAnswer) -> Arc<Prepared> {
     answered.memoised(|answered| {
-        let content_type = HeaderValue::from_str(answered.content_type()).ok().filter(|text| !text.is_empty());
+        let content_type = media_type(answered.content_type()).filter(|text| !text.is_empty());
         let etag = EntityTag::weak_of(answered.answer().body());
         Prepared::new(content_type.unwrap_or(JSON), Some(etag))
     })

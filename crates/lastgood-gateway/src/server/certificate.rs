@@ -98,5 +98,8 @@ fn certified(settings: &Tls) -> Result<Option<CertifiedKey>, NoCertificate> {
     let private = PrivateKeyDer::from_pem_slice(&contents(key)?)
         .map_err(|_| refuse(key, "there is no private key in it that can be read".to_owned()))?;
     let certified = CertifiedKey::from_der(chain, private, &ring::default_provider());
-    certified.map(Some).map_err(|why| refuse(key, format!("the key does not go with the certificate: {why}")))
+    certified.map(Some).map_err(|why| match why {
+        rustls::Error::InconsistentKeys(_) => refuse(key, "it is the key of another certificate".to_owned()),
+        why => refuse(key, format!("the key cannot be used: {why}")),
+    })
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Exchange, Got, Running, client, get, half_past, read};
 
 mod away;
+mod bulk;
 mod changing;
 mod reading;
 mod verbs;

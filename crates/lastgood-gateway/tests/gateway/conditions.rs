@@ -3,10 +3,15 @@
 
 use std::time::Duration;
 
+use lastgood::condition::Condition;
+use lastgood::{Clock, Error, Reason};
 use lastgood_testing::RedisServer;
 use serde_json::{Value, json};
 
-use crate::support::{Exchange, Running, Sink, eventually, get};
+use crate::support::{Exchange, Running, Sink, client, eventually, get};
+
+mod sources;
+mod stores;
 
 const PRICE: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
 const UNKNOWN: &str = "/api/v3/klines?symbol=DELISTED&interval=1h&limit=5";
@@ -124,6 +129,30 @@ async fn an_exchange_that_recovers_is_logged_once_and_health_is_ok_again() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_passed_on_shows_a_451_and_an_answer_that_breaks_off_as_a_load_does() {
+    for (fault, word) in [
+        (json!({"kind": "status", "status": 451}), "answered 451"),
+        (json!({"kind": "truncated"}), "broke off its answer"),
+        (json!({"kind": "status", "status": 500}), "answered 500"),
+    ] {
+        let exchange = Exchange::start().await;
+        let gateway = Running::start(&exchange.url(), &[]).await;
+        for target in ["/api/v3/account?signature=1", "/api/v3/somethingNew", "/sapi/v1/somethingNew"] {
+            let ask = async || client().get(gateway.url(target)).send().await.expect("a head").bytes().await;
+            exchange.fault(fault.clone());
+            let _ = ask().await;
+            let now = health(&gateway).await;
+            let reason = spot(&now)["bases"][0]["reason"].as_str().unwrap_or_default();
+            assert!(now["status"] == "degraded" && reason.contains(word), "{target} {fault}: {now}");
+            exchange.sim.clear_faults();
+            let _ = ask().await;
+            let now = health(&gateway).await;
+            assert_eq!(now["status"], "ok", "{target} {fault}: {now}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_delisted_symbol_is_the_clients_mistake_and_no_failure() {
     let log = Sink::of_the_log("info");
     let exchange = Exchange::start().await;
@@ -196,57 +225,6 @@ async fn an_error_is_never_a_hit_and_the_hit_rate_is_the_same_everywhere() {
 }
 
 #[tokio::test]
-async fn a_dead_source_is_logged_once_however_many_ask() {
-    let log = Sink::of_the_log("info");
-    let file = "[apis.quotes]\nurl = \"http://127.0.0.1:9\"\n\n[[routes]]\npath = \"/v1/quotes/{symbol}\"\n\
-                parameters.symbol = { type = \"text\" }\nsources = [{ api = \"quotes\", path = \"/{symbol}\" }]\n";
-    let gateway = Running::of_file(file).await;
-    let source = async || {
-        let sources = health(&gateway).await["sources"].clone();
-        let quotes = sources.as_array().unwrap().iter().find(|source| source["name"] == "api quotes").cloned();
-        quotes.unwrap_or_else(|| panic!("{sources}"))
-    };
-    assert_eq!(source().await["state"], "unknown");
-    for symbol in 0..60 {
-        let failed = get(gateway.url(&format!("/v1/quotes/S{symbol}"))).await;
-        assert_eq!((failed.status, failed.cache()), (503, "ERROR"));
-    }
-    let now = source().await;
-    assert_eq!((&now["state"], &now["failures"]), (&json!("failing"), &json!(60)), "{now}");
-    assert!(now["reason"].as_str().unwrap().contains("cannot be reached"), "{now}");
-    assert!(now["since"].as_u64() > Some(0));
-    assert_eq!(health(&gateway).await["status"], "degraded");
-    assert_eq!(metric(&gateway, "lastgood_failing{kind=\"source\",name=\"api quotes\"}").await, Some(1.0));
-    let text = log.text();
-    assert_eq!(lines(&text, "a source fails").len(), 1, "{text}");
-    assert_eq!(lines(&text, " WARN ").len(), 1, "{text}");
-}
-
-#[tokio::test]
-async fn a_statement_that_fails_is_reported_with_the_databases_own_words_in_the_log_alone() {
-    let log = Sink::of_the_log("info");
-    let desk = tempfile::tempdir().unwrap();
-    let path = desk.path().join("stocks.db");
-    std::fs::write(&path, []).unwrap();
-    let file = format!(
-        "[databases.main]\nurl = \"sqlite:{}\"\n\n[[routes]]\npath = \"/v1/stocks\"\n\
-         sources = [{{ database = \"main\", sql = \"SELECT symbol FROM no_such_table\", rows = \"list\" }}]\n",
-        path.display()
-    );
-    let gateway = Running::of_file(&file).await;
-    for _ in 0..10 {
-        assert_eq!(get(gateway.url("/v1/stocks")).await.status, 503);
-    }
-    let now = health(&gateway).await;
-    assert_eq!(now["sources"].as_array().unwrap().len(), 2, "with the fear & greed index: {now}");
-    assert!(!now.to_string().contains("no_such_table"), "{now}");
-    let text = log.text();
-    let line = lines(&text, "a source fails");
-    assert_eq!(line.len(), 1, "{text}");
-    assert!(line[0].contains("no_such_table") && line[0].contains("database main"), "{text}");
-}
-
-#[tokio::test]
 async fn a_dead_redis_shows_before_anybody_needs_it_and_so_does_its_return() {
     let log = Sink::of_the_log("info");
     let (mut redis, exchange) = (RedisServer::start(), Exchange::start().await);
@@ -265,4 +243,50 @@ async fn a_dead_redis_shows_before_anybody_needs_it_and_so_does_its_return() {
     eventually("it is logged", async || lines(&log.text(), "a store works again").len() == 1).await;
     let text = log.text();
     assert_eq!(lines(&text, " WARN ").len(), 1, "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_lasts_is_logged_once_a_minute_with_a_count() {
+    let log = Sink::of_the_log("info");
+    let condition = Condition::new("host", "api.example", Clock::paused_with_tokio());
+    for _ in 0..600 {
+        condition.failed("/price", &Error::new(Reason::Unreachable, "api.example cannot be reached"));
+        tokio::time::advance(Duration::from_millis(500)).await;
+    }
+    condition.succeeded("/price");
+    let text = log.text();
+    let (began, lasts) = (lines(&text, "a host fails"), lines(&text, "a host still fails"));
+    assert_eq!((began.len(), lasts.len(), text.lines().count()), (1, 4, 6), "{text}");
+    for (minute, line) in (1..).zip(lasts) {
+        let wanted = format!("failures={} seconds={}", minute * 120 + 1, minute * 60);
+        assert!(line.contains(&wanted) && line.contains("api.example cannot be reached"), "{wanted}: {line}");
+    }
+    assert!(lines(&text, "a host works again")[0].contains("failures=600 seconds=300"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_too_often_for_a_line_each_is_logged_as_it_is_in_the_end() {
+    let log = Sink::of_the_log("info");
+    let condition = Condition::new("host", "api.example", Clock::paused_with_tokio());
+    let down = || Error::new(Reason::Unreachable, "api.example cannot be reached");
+    let changes = || log.text().lines().filter(|line| line.contains("a host")).map(str::to_owned).collect::<Vec<_>>();
+    // Each minute it fails and recovers a hundred times, and stays as it is at the end.
+    for (minute, ends_well) in [true, false, true, false].into_iter().enumerate() {
+        let before = changes().len();
+        for _ in 0..100 {
+            condition.failed("/price", &down());
+            condition.succeeded("/price");
+        }
+        for _ in 0..120 {
+            match ends_well {
+                true => condition.succeeded("/price"),
+                false => condition.failed("/price", &down()),
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let (said, word) = (changes(), if ends_well { "works again" } else { "fails" });
+        assert!((1..=7).contains(&(said.len() - before)), "{minute}: {said:#?}");
+        let last = said.iter().rev().find(|line| !line.contains("still fails")).unwrap();
+        assert!(last.contains(word), "{minute}: {said:#?}");
+    }
 }

@@ -85,23 +85,41 @@ fn the_reasons_that_the_page_on_troubles_explains_are_those_that_answers_give() 
     }
 }
 
-#[test]
-fn every_test_that_the_page_on_reliability_names_is_there() {
+/// The rows of the tables of a page, and whether each test that they name is in `folders`.
+fn rows_of_tests(page: &str, folders: &[&str], least: usize) -> Vec<String> {
     let mut sources = String::new();
-    for folder in ["crates/lastgood-gateway", "crates/lastgood-market", "crates/lastgood", "soak"] {
+    for folder in folders {
         crate::examples::test_sources(&root().join(folder), &mut sources);
     }
-    let page = std::fs::read_to_string(root().join("RELIABILITY.md")).unwrap();
+    let page = std::fs::read_to_string(root().join(page)).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();
-    let numbers = rows.iter().filter_map(|row| row.split('|').nth(1)?.trim().parse::<usize>().ok());
-    assert!(numbers.eq(1..=54), "each failure has its row, in order");
     let table = rows.join("\n");
     let named: BTreeSet<&str> = code(&table).into_iter().filter(|word| word.matches('_').count() > 2).collect();
-    assert!(named.len() > 70, "{}", named.len());
+    assert!(named.len() > least, "{}", named.len());
     for test in named {
         let is_there = sources.contains(&format!("fn {test}(")) || sources.contains(&format!("{test}: \""));
         assert!(is_there, "{test}");
     }
+    rows.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_test_that_the_page_on_reliability_names_is_there() {
+    let folders = ["crates/lastgood-gateway", "crates/lastgood-market", "crates/lastgood", "soak"];
+    let rows = rows_of_tests("RELIABILITY.md", &folders, 70);
+    let numbers = rows.iter().filter_map(|row| row.split('|').nth(1)?.trim().parse::<usize>().ok());
+    assert!(numbers.eq(1..=54), "each failure has its row, in order");
+}
+
+#[test]
+fn every_test_that_the_page_on_security_names_is_there() {
+    let crates = ["lastgood-gateway", "lastgood-routes", "lastgood-settings", "lastgood-market", "lastgood"];
+    let folders = crates.map(|name| format!("crates/{name}"));
+    let rows = rows_of_tests("SECURITY.md", &folders.each_ref().map(String::as_str), 70);
+    let promises = rows.iter().skip_while(|row| !row.starts_with("| it says how it is |"));
+    let without = promises.filter(|row| !row.ends_with("| shown by |") && !row.contains('`'));
+    let without: Vec<&String> = without.collect();
+    assert!(without.is_empty(), "no test shows {without:?}");
 }
 
 /// How old an answer may be, as the page says it: a row a region.

@@ -72,7 +72,7 @@ async fn a_value_comes_back_with_its_bytes_and_its_type() {
 
 #[tokio::test]
 async fn a_tag_of_a_value_invalidates_it() {
-    let gateway = start(&[]).await;
+    let gateway = start(&[("regions.analytics.fresh_for", "120s")]).await;
     put(&gateway, "/v1/kv/analytics/a?tags=pipeline,%20other", &[], b"1").await;
     put(&gateway, "/v1/kv/analytics/b", &[], b"2").await;
     let cache = gateway.gateway.cache();
@@ -164,7 +164,7 @@ async fn of_writers_with_one_condition_exactly_one_wins_each_round() {
 
 #[tokio::test]
 async fn past_its_freshness_a_value_is_served_and_says_so() {
-    let gateway = start(&[("regions.kv.stale_while_revalidate", "1s")]).await;
+    let gateway = start(&[("regions.kv.stale_while_revalidate", "1s"), ("regions.analytics.fresh_for", "120s")]).await;
     for (target, label, detail) in
         [("/v1/kv/analytics/a", "STALE", "stale"), ("/v1/kv/kv/a", "LAST-GOOD", "last-good:")]
     {
@@ -187,7 +187,7 @@ async fn past_its_freshness_a_value_is_served_and_says_so() {
 #[tokio::test]
 async fn what_cannot_be_acted_upon_is_refused_with_what_can() {
     let gateway = start(&[("limits.max_body_bytes", "1KiB")]).await;
-    refused(&get(&gateway, "/v1/kv/nowhere/a").await, 404, "region", "analytics, kv");
+    refused(&get(&gateway, "/v1/kv/nowhere/a").await, 404, "region", "kv, routes");
     refused(&get(&gateway, "/v1/kv/nowhere/a").await, 404, "region", "[regions.NAME]");
     for market in ["klines", "ticker_price", "llm", "fear_greed"] {
         refused(&put(&gateway, &format!("/v1/kv/{market}/a"), &[], b"1").await, 403, "region", "a client may not set");

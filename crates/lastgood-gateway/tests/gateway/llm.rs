@@ -175,6 +175,10 @@ async fn hostile_bodies_are_refused_and_nothing_of_them_is_kept() {
         ("", 400),
         ("null", 400),
         ("{}", 400),
+        // A list of the fields in their order is no object, whatever a reader of structs takes it for.
+        ("[1]", 400),
+        (r#"[{"input": 1}]"#, 400),
+        (r#""input""#, 400),
         (r#"{"input": 1, "input": 2}"#, 400),
         (r#"{"input": 1, "inputs": 2}"#, 400),
         (r#"{"input": 1e400}"#, 400),
@@ -195,6 +199,9 @@ async fn hostile_bodies_are_refused_and_nothing_of_them_is_kept() {
     assert_eq!(post(&gateway, "/v1/llm/a", r#"{"input": {"a": 2}}"#).await.text(), "7");
     let null = put(&gateway, "/v1/llm/a", r#"{"input": {"a": 2}, "analysis": null}"#).await;
     assert_eq!((null.status, &null.json()["parameter"]), (400, &json!("analysis")));
+    for list in ["[1, 2]", r#"[{"a": 2}, 8]"#] {
+        assert_eq!(put(&gateway, "/v1/llm/a", list).await.status, 400, "{list}");
+    }
     assert_eq!(post(&gateway, "/v1/llm/a", r#"{"input": {"a": 2}}"#).await.text(), "7", "the good one stays");
 }
 

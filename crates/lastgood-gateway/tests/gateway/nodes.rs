@@ -51,9 +51,10 @@ impl Two {
         assert_eq!(first.status, 200, "{}", first.text());
         assert!(self.one.gateway.cache().sync(Duration::from_secs(5)).await);
         for gateway in [&self.one, &self.other] {
-            get(gateway.url(target)).await;
-            let held = get(gateway.url(target)).await;
-            assert!(held.header("cache-status").ends_with("detail=memory"), "{}", held.header("cache-status"));
+            eventually("memory holds it", async || {
+                get(gateway.url(target)).await.header("cache-status").ends_with("detail=memory")
+            })
+            .await;
         }
         first
     }

@@ -153,12 +153,11 @@ async fn connections_that_are_of_use_do_not_give_way() {
     assert!(untouched.is_err(), "the second still waits for its answer");
 }
 
-/// Asks for a value of `bytes` and hands over the socket, of which nothing was read.
-async fn ask_for_value(gateway: &Running, bytes: usize) -> TcpStream {
-    assert!(put(gateway, "large", vec![b'x'; bytes]).await < 300);
+/// Asks for a target, `times` at once, and hands over the socket, of which nothing was read.
+async fn ask_and_leave(gateway: &Running, target: &str, said: &str, times: usize) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    let head = format!("GET /v1/kv/app/large HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", gateway.address);
-    stream.write_all(head.as_bytes()).await.unwrap();
+    let head = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n{said}\r\n", gateway.address);
+    stream.write_all(head.repeat(times).as_bytes()).await.unwrap();
     stream
 }
 
@@ -167,9 +166,19 @@ async fn a_client_that_never_reads_is_hung_up_on_and_one_that_reads_slowly_is_no
     let exchange = Exchange::start().await;
     let more = with(&[("limits.request_timeout", "1s"), ("limits.max_body_bytes", "32MiB"), ("memory.limit", "1GiB")]);
     let gateway = Running::start(&exchange.url(), &more).await;
-    let bytes = 24 << 20;
-    let mut never = ask_for_value(&gateway, bytes).await;
-    let mut slow = ask_for_value(&gateway, bytes).await;
+    let (bytes, large) = (24 << 20, "/v1/kv/app/large");
+    assert!(put(&gateway, "large", vec![b'x'; bytes]).await < 300);
+    for _ in 0..2 {
+        assert_eq!(get(gateway.url(CANDLES)).await.status, 200);
+    }
+    // As hyper reads requests, and as plain ones are read ahead of it: once, and many times over.
+    let mut never = Vec::new();
+    for (target, said, times) in
+        [(large, "Connection: close\r\n", 1), (large, "", 1), (large, "X-Not: plain\r\n", 1), (CANDLES, "", 1_000)]
+    {
+        never.push((format!("{target} {said:?}"), ask_and_leave(&gateway, target, said, times).await));
+    }
+    let mut slow = ask_and_leave(&gateway, large, "Connection: close\r\n", 1).await;
     let (mut taken, began, mut part) = (0, Instant::now(), vec![0; 256 << 10]);
     loop {
         let read = slow.read(&mut part).await.expect("it is not cut off");
@@ -182,9 +191,12 @@ async fn a_client_that_never_reads_is_hung_up_on_and_one_that_reads_slowly_is_no
         }
     }
     assert!(taken > bytes && began.elapsed() > Duration::from_secs(3), "{taken} in {:?}", began.elapsed());
-    let mut got = Vec::new();
-    let _ = never.read_to_end(&mut got).await;
-    assert!(got.len() < bytes, "what the kernel had taken is all there is: {}", got.len());
+    for (what, mut never) in never {
+        let mut got = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(10), never.read_to_end(&mut got)).await;
+        assert!(end.is_ok(), "{what}: still open");
+        assert!(got.len() < bytes, "{what}: what the kernel had taken is all there is: {}", got.len());
+    }
 }
 
 /// Sends a head and then the body byte by byte; gives what comes back until the connection is closed, and how long that

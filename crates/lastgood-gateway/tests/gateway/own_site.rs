@@ -5,9 +5,10 @@ use http::Method;
 use lastgood_sim::SimConfig;
 
 use crate::support::{Exchange, Running, client, get, read};
+use crate::word::Stub;
 
 /// Each way into the cache's inside: method, path and body.
-const INSIDE: [(Method, &str, &str); 16] = [
+const INSIDE: [(Method, &str, &str); 26] = [
     (Method::GET, "/api/cache/status", ""),
     (Method::GET, "/api/cache/stats", ""),
     (Method::GET, "/api/cache/keys?pattern=*", ""),
@@ -24,12 +25,24 @@ const INSIDE: [(Method, &str, &str); 16] = [
     (Method::DELETE, "/v1/kv/kv/report", ""),
     (Method::POST, "/v1/llm/sentiment", "{\"input\":1}"),
     (Method::PUT, "/v1/llm/sentiment", "{\"input\":1,\"analysis\":2}"),
+    (Method::DELETE, "/v1/llm/sentiment", "{\"input\":1}"),
+    (Method::GET, "/v1/bars/my:BTC/1h", ""),
+    (Method::GET, "/v1/bars/my:BTC/1h/latest", ""),
+    (Method::PUT, "/v1/bars/my:BTC/1h", "[]"),
+    (Method::DELETE, "/v1/bars/my:BTC/1h", ""),
+    (Method::GET, "/cache/stats", ""),
+    (Method::GET, "/api/cache/key/kv:report", ""),
+    (Method::GET, "/page/history", ""),
+    (Method::GET, "/page/main.js", ""),
+    (Method::HEAD, "/v1/kv/kv/report", ""),
 ];
 
 async fn status(gateway: &Running, (method, path, body): &(Method, &str, &str), headers: &[(&str, &str)]) -> u16 {
     let mut request = client().request(method.clone(), gateway.url(path)).body((*body).to_owned());
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    for (name, values) in headers {
+        for value in values.split('\n') {
+            request = request.header(*name, value);
+        }
     }
     read(request.send().await.unwrap()).await.status
 }
@@ -50,6 +63,8 @@ async fn a_web_page_reads_and_changes_nothing_by_any_name_or_site() {
             ("origin", "null"),
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-site"),
+            // A second one, after one that would be let in.
+            ("sec-fetch-site", "same-origin\ncross-site"),
         ] {
             assert_eq!(status(&gateway, way, &[foreign]).await, 403, "{way:?} {foreign:?}");
         }
@@ -64,10 +79,31 @@ async fn a_client_behind_a_proxy_of_the_machine_changes_nothing_without_the_toke
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     let with_token = Running::start(&exchange.url(), &[("admin.token", "a-long-enough-token")]).await;
-    let is_open =
-        |way: &&(Method, &str, &str)| matches!(way.1, "/api/cache/status" | "/v1/kv/kv/report" | "/v1/llm/sentiment");
-    for way in INSIDE.iter().filter(|way| !(is_open(way) && way.0 != Method::PUT && way.0 != Method::DELETE)) {
-        for header in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via", "cf-connecting-ip"] {
+    // What everybody may read.
+    let is_open = |(method, path, _): &&(Method, &str, &str)| {
+        let is_read = *method != Method::PUT && *method != Method::DELETE;
+        let is_value = ["/v1/kv/", "/v1/llm/", "/v1/bars/", "/page/main.js"].iter().any(|open| path.starts_with(open));
+        is_read && (is_value || *path == "/api/cache/status")
+    };
+    for way in INSIDE.iter().filter(|way| !is_open(way)) {
+        for header in [
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-client-cert",
+            "x-original-forwarded-for",
+            "x-real-ip",
+            "via",
+            "cf-connecting-ip",
+            "fastly-client-ip",
+            "x-envoy-external-address",
+            "x-envoy-attempt-count",
+            "x_forwarded_for",
+            "x-nginx-proxy",
+            "x-rewrite-url",
+            "x-amzn-trace-id",
+            "tailscale-user-login",
+        ] {
             assert_eq!(status(&gateway, way, &[(header, "203.0.113.9")]).await, 403, "{way:?} {header}");
         }
         let sent = [("x-forwarded-for", "203.0.113.9"), ("authorization", "Bearer a-long-enough-token")];
@@ -91,6 +127,47 @@ async fn market_data_health_and_metrics_are_for_everybody_by_any_name() {
     }
     let way = (Method::GET, "/api/cache/stats", "");
     assert_eq!(status(&gateway, &way, &[("host", "cache.example:8443")]).await, 200, "a configured name is its own");
+}
+
+#[tokio::test]
+async fn no_answer_but_the_page_s_own_files_is_one_that_a_browser_would_show_as_a_page() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[("regions.kv.fresh_for", "1h")]).await;
+    let html = "<script>alert(1)</script>";
+    let put = client().put(gateway.url("/v1/kv/kv/page")).header("content-type", "text/html").body(html);
+    assert_eq!(put.send().await.unwrap().status(), 201);
+    let analysis = client().put(gateway.url("/v1/llm/mood")).body(format!("{{\"input\":1,\"analysis\":\"{html}\"}}"));
+    assert_eq!(analysis.send().await.unwrap().status(), 201);
+    let price = "/api/v3/ticker/price?symbol=BTCUSDT";
+    let candles = "/api/v3/klines?symbol=BTCUSDT&interval=1h&endTime=1600000000000";
+    let targets = [
+        "/v1/kv/kv/page",
+        "/api/cache/key/kv:page",
+        price,
+        candles,
+        "/api/v3/klines?symbol=<script>&interval=1h",
+        "/api/v3/account?signature=1",
+        "/v1/symbols/spot?limit=1",
+        "/nothing/<script>",
+        "/v1/kv/none/<script>",
+        "/api/cache/keys",
+        "/health",
+        "/metrics",
+        "/api/openapi.json",
+    ];
+    // Twice, and once through hyper: as a miss, and as a hit by each path.
+    for said in ["x-unusual", "accept", "accept"] {
+        for target in targets {
+            let request = client().get(gateway.url(&target.replace('<', "%3C").replace('>', "%3E")));
+            let got = read(request.header(said, "*/*").send().await.unwrap()).await;
+            assert_eq!(got.header("x-content-type-options"), "nosniff", "{target}: {} {}", got.status, got.text());
+            let is_page = got.header("content-type").contains("html");
+            let policy = got.header("content-security-policy");
+            assert!(!is_page || policy.contains("sandbox"), "{target}: {policy}");
+        }
+    }
+    let found = client().post(gateway.url("/v1/llm/mood")).body("{\"input\":1}").send().await.unwrap();
+    assert_eq!(read(found).await.header("x-content-type-options"), "nosniff");
 }
 
 #[tokio::test]
@@ -126,19 +203,54 @@ async fn the_admin_token_reaches_no_exchange_however_a_path_is_mistyped() {
 }
 
 #[tokio::test]
-async fn no_authorization_is_forwarded_to_the_exchange_on_any_path() {
+async fn no_authorization_and_no_cookie_is_forwarded_to_the_exchange_on_any_path() {
     let echo = Echo::start().await;
     let gateway = Running::start(&echo.url, &[("admin.token", "a-long-enough-token")]).await;
     for path in
         ["/api/v3/account?signature=1", "/sapi/v1/capital/config/getall?signature=1", "/fapi/v1/order", "/dapi/v1/what"]
     {
         let request = client().get(gateway.url(path)).header("authorization", "Bearer a-long-enough-token");
+        let request = request.header("cookie", "session=of-another-program-at-this-host");
         let got = read(request.header("x-mbx-apikey", "mine").send().await.unwrap()).await;
         assert!(got.text().contains("x-mbx-apikey: mine"), "the request arrives: {}", got.text());
         assert!(!got.text().to_lowercase().contains("authorization"), "{path}: {}", got.text());
+        assert!(!got.text().to_lowercase().contains("cookie"), "{path}: {}", got.text());
         assert_eq!(got.header("x-content-type-options"), "nosniff");
         assert!(got.header("content-security-policy").contains("sandbox"), "what an upstream sends is no page of ours");
     }
+}
+
+#[tokio::test]
+async fn what_the_exchange_says_of_its_own_site_is_not_said_under_the_gateway_s_name() {
+    const OF_ITS_SITE: [(&str, &str); 7] = [
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-credentials", "true"),
+        ("set-cookie", "session=chosen; Path=/"),
+        ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+        ("alt-svc", "h3=\":443\""),
+        ("clear-site-data", "\"*\""),
+        ("refresh", "0;url=//evil.example"),
+    ];
+    let stub = Stub::start(|_: &str| {
+        let said = OF_ITS_SITE.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let headers = said.chain([("x-mbx-used-weight-1m", "7".to_owned())]).collect();
+        (200, headers, r#"{"mins":5,"price":"9.35","closeTime":1700000000000}"#.to_owned())
+    })
+    .await;
+    let gateway = Running::start(&stub.url, &[]).await;
+    for path in ["/api/v3/avgPrice?symbol=BTCUSDT", "/api/v3/somethingNew", "/api/v3/account?signature=1", "/sapi/v1/x"]
+    {
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST] {
+            let request = client().request(method.clone(), gateway.url(path)).header("origin", "https://evil.example");
+            let got = read(request.send().await.unwrap()).await;
+            assert_eq!(got.status, 200, "{method} {path}: {}", got.text());
+            for (name, _) in OF_ITS_SITE {
+                assert_eq!(got.header(name), "", "{method} {path}");
+            }
+        }
+    }
+    let passed = get(gateway.url("/api/v3/somethingNew")).await;
+    assert_eq!((passed.cache(), passed.header("x-mbx-used-weight-1m")), ("PASS", "7"), "what a client paces itself by");
 }
 
 /// An upstream that answers the head of each request as a page of HTML.

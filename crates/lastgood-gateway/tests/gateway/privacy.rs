@@ -101,6 +101,69 @@ async fn a_trace_level_log_of_a_signed_session_holds_no_secret() {
     }
 }
 
+#[tokio::test]
+async fn a_key_in_a_market_question_lies_in_no_key_no_listing_and_no_log() {
+    let sink = Sink::of_the_log("trace");
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[("store", "embedded:")]).await;
+    const SECRET: &str = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A";
+    for name in ["apiKey", "api_key", "API-KEY", "%61piKey", "X-MBX-APIKEY", "myApiKey", "secretKey", "access_token"] {
+        for path in [
+            "/api/v3/ticker/price?symbol=BTCUSDT",
+            "/api/v3/klines?symbol=BTCUSDT&interval=1h",
+            "/api/v3/depth?symbol=BTCUSDT",
+            "/api/v3/exchangeInfo?symbol=BTCUSDT",
+            "/fapi/v1/premiumIndex?symbol=BTCUSDT",
+        ] {
+            let got = get(gateway.url(&format!("{path}&{name}={SECRET}"))).await;
+            assert_eq!(got.cache(), "PASS", "{path} {name}: {}", got.text());
+        }
+    }
+    assert!(gateway.gateway.cache().sync(std::time::Duration::from_secs(5)).await);
+    for target in ["/api/cache/keys?limit=1000", "/api/cache/stats", "/health", "/metrics"] {
+        assert!(!get(gateway.url(target)).await.text().contains(SECRET), "{target}");
+    }
+    let log = sink.text();
+    assert!(log.contains("/api/v3/depth") && !log.contains(SECRET), "{log}");
+}
+
+#[tokio::test]
+async fn what_a_stranger_sends_begins_no_line_of_the_log_and_moves_no_cursor() {
+    let sink = Sink::of_the_log("trace");
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let hostile = "x%0D%0AERROR%20forged%1B%5B2J%C2%9B1A%E2%80%A8%E2%80%AEy";
+    for target in [
+        format!("/v1/kv/kv/{hostile}"),
+        format!("/v1/llm/{hostile}"),
+        format!("/v1/bars/{hostile}/1h"),
+        format!("/api/cache/explain/kv:{hostile}"),
+        format!("/api/cache/key/kv:{hostile}"),
+        format!("/api/cache/keys?pattern={hostile}*"),
+        format!("/api/v3/klines?symbol={hostile}&interval=1h"),
+        format!("/api/v3/{hostile}"),
+        format!("/nothing/{hostile}"),
+    ] {
+        get(gateway.url(&target)).await;
+        read(client().delete(gateway.url(&target)).send().await.unwrap()).await;
+    }
+    // A program may have put such a key.
+    let region = gateway.gateway.cache().region_named("kv").unwrap();
+    let name = percent_encoding::percent_decode_str(hostile).decode_utf8().unwrap().into_owned();
+    region.put(&name, lastgood::Loaded { tags: vec![name.clone()], ..lastgood::Loaded::default() }).await;
+    for body in [serde_json::json!({ "key": format!("kv:{name}") }), serde_json::json!({ "tag": name })] {
+        let sent = client().post(gateway.url("/api/cache/invalidate")).body(body.to_string()).send();
+        assert_eq!(read(sent.await.unwrap()).await.status, 200, "{body}");
+    }
+    let log = sink.text();
+    assert!(log.contains("forged"), "the keys are in the log: {log}");
+    for line in log.lines() {
+        assert!(!line.trim_start().starts_with("ERROR forged"), "{line:?}");
+        let moves = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{202e}');
+        assert!(!line.contains(moves), "{line:?}");
+    }
+}
+
 /// Writes a request as it stands and reads the answer's first line.
 async fn raw(gateway: &Running, request: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(gateway.address).await.unwrap();

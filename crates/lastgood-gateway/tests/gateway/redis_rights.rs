@@ -194,7 +194,7 @@ async fn use_everything(exchange: &Exchange, gateway: &Running) {
         (Method::PUT, "/v1/kv/kv/a", "1"),
         (Method::PUT, "/v1/kv/kv/b?tags=pipeline&ttl=1h&fresh_for=1m", "2"),
         (Method::PUT, "/v1/kv/kv/c?tags=pipeline", "3"),
-        (Method::PUT, "/v1/kv/analytics/d?tags=other", "4"),
+        (Method::PUT, "/v1/kv/routes/d?tags=other", "4"),
         (Method::DELETE, "/v1/kv/kv/a", ""),
         (Method::POST, "/v1/llm/sentiment?claim=10s", r#"{"input": 2}"#),
         (Method::PUT, "/v1/llm/sentiment", r#"{"input": 1, "analysis": {"mood": "calm"}}"#),

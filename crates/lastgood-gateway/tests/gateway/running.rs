@@ -72,6 +72,12 @@ async fn tls_is_spoken_with_the_certificate_that_is_named() {
         trusting(&others.certificate()).get(&url).send().await.is_err(),
         "another authority's word counts for nothing"
     );
+    // A command that does not know the authority says that, and not that nothing is there.
+    let mut stats = tokio::process::Command::new(env!("CARGO_BIN_EXE_lastgood"));
+    stats.args(["stats", "--url", url.trim_end_matches(TICKER)]).env_clear().kill_on_drop(true);
+    let said = stats.output().await.unwrap();
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("its certificate is not one that is trusted") && said.contains("SSL_CERT_FILE"), "{said}");
     // Plain HTTP gets no answer.
     assert!(crate::support::client().get(gateway.url(TICKER)).send().await.is_err());
 }

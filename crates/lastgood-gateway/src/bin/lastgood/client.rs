@@ -1,5 +1,6 @@
 //! A running gateway, as the verbs ask it.
 
+use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -170,12 +171,16 @@ impl Client {
     }
 
     fn unreachable(&self, why: &reqwest::Error) -> Failure {
-        let what = match why {
-            why if why.is_connect() => "no server answers there",
-            why if why.is_timeout() => "no answer in time",
-            _ => "the connection broke off",
+        let elsewhere = "start it with: lastgood serve, or name another with --url, LASTGOOD_URL or LASTGOOD_LISTEN";
+        let (what, hint) = match why {
+            why if names_a_certificate(why) => (
+                "its certificate is not one that is trusted for this address",
+                "let SSL_CERT_FILE name the certificate of its authority, and --url the name that it is for",
+            ),
+            why if why.is_connect() => ("no server answers there", elsewhere),
+            why if why.is_timeout() => ("no answer in time", elsewhere),
+            _ => ("the connection broke off", elsewhere),
         };
-        let hint = "start it with: lastgood serve, or name another with --url, LASTGOOD_URL or LASTGOOD_LISTEN";
         let origin = self.origin.as_ref().map(|origin| format!(" (listen: {origin})")).unwrap_or_default();
         let address = self.address();
         Failure::failed(format!("failed to ask the gateway at {address}{origin}: {what}\n    help: {hint}"))
@@ -199,6 +204,11 @@ impl Client {
     fn failed(&self, status: StatusCode, detail: &str, hint: &str) -> Failure {
         Failure::failed(format!("the gateway at {} answers {status}: {detail}{hint}", self.address()))
     }
+}
+
+/// Whether a connection was not made because of the certificate that was shown.
+fn names_a_certificate(why: &(dyn Error + 'static)) -> bool {
+    why.to_string().contains("certificate") || why.source().is_some_and(names_a_certificate)
 }
 
 /// A key or a symbol as one segment of a path.

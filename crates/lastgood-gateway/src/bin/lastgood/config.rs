@@ -34,6 +34,8 @@ pub(crate) fn run(arguments: &Arguments, file: Option<&Path>) -> Result<(), Fail
     for row in rows {
         let value = match row.value.as_str() {
             "" => "-".to_owned(),
+            // The commas of a pattern are its own.
+            value if row.key.starts_with("parameters.") => value.to_owned(),
             // A policy is wider than a terminal.
             _ => row.value.replace(", ", ",").replace(',', ",\n").replace("; soft_timeout", ";\nsoft_timeout"),
         };

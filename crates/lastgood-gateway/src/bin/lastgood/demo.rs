@@ -225,25 +225,27 @@ fn settings(simulator: SocketAddr) -> Result<Settings, Failure> {
 }
 
 fn introduction(gateway: SocketAddr, simulator: SocketAddr, has_keys: bool) -> String {
-    let (opens, same) = match has_keys {
-        true => (" (o opens it)", "The keys below do the same.\n"),
-        false => ("", ""),
+    // With the table below it, it fits a terminal of 24 rows and 80 columns: the page's address stays in sight.
+    let faults = match has_keys {
+        true => {
+            "Let the exchange fail, by a key or on the page, and see the bots get the\nLAST-GOOD answer.\n".to_owned()
+        }
+        false => format!(
+            "Let the exchange fail, its streams too, and see the bots get the LAST-GOOD\nanswer; ban, slow, hang and garbage \
+             are other faults, none ends them:\n  curl -X POST http://{gateway}/page/faults/fail\n"
+        ),
     };
     format!(
         "\
-page       http://{gateway}/   see it, and break the exchange there{opens}
+page       http://{gateway}/   see it, and break the exchange there
 simulator  http://{simulator}
 
 Try in another terminal; watch the X-Cache header:
   curl -i 'http://{gateway}/api/v3/ticker/price?symbol=BTCUSDT'
-  curl -i 'http://{gateway}/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=3'
+  curl -i 'http://{gateway}/api/v3/avgPrice?symbol=ETHUSDT'
   curl http://{gateway}/health
 
-Let the exchange fail, its streams too, and see the bots get the LAST-GOOD answer:
-  curl -X POST http://{gateway}/page/faults/fail     or slow, hang, garbage, ban
-and end the fault:
-  curl -X POST http://{gateway}/page/faults/none
-{same}"
+{faults}"
     )
 }
 

@@ -54,6 +54,7 @@ fn stretch(span: &Value) -> String {
     let what = match (span["what"].as_str().unwrap_or_default(), span["candles"].as_u64()) {
         ("forming", Some(count)) if count > 1 => format!("{count} candles, the last of them forming"),
         ("forming", _) => "1 candle, forming".to_owned(),
+        (what, Some(1)) => format!("1 {}", what.trim_end_matches('s')),
         (what, Some(count)) if count > 0 => format!("{count} {what}"),
         (what, _) => what.to_owned(),
     };
@@ -73,4 +74,18 @@ pub(crate) fn time(millis: Option<u64>) -> String {
         .and_then(|millis| i64::try_from(millis).ok())
         .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
     at.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_candle_is_one_candle() {
+        let span = |candles: u64| json!({"from": 0, "to": 59_999, "what": "streamed candles", "candles": candles, "confirmed": true});
+        assert_eq!(stretch(&span(1)), "1970-01-01 00:00:00 to 1970-01-01 00:00:59  1 streamed candle, confirmed");
+        assert_eq!(stretch(&span(2)), "1970-01-01 00:00:00 to 1970-01-01 00:00:59  2 streamed candles, confirmed");
+    }
 }

@@ -87,10 +87,11 @@ impl Choices {
         if !asks {
             return Ok(choices);
         }
-        let who = "Who reads? trading: bots, a price is a second old at most. dashboard: pages, fifteen seconds.";
+        let who = "Who reads? trading: bots, a price is a second old at most.\n           \
+                   dashboard: pages, fifteen seconds.";
         choices.preset = answer(who, "preset", &choices.preset)?;
-        let where_to =
-            "Where are answers kept? embedded: is a file of its own; or redis://HOST:6379, shared by gateways.";
+        let where_to = "Where are answers kept? embedded: is a file of its own,\n                        \
+             redis://HOST:6379 is shared by gateways.";
         choices.store = answer(where_to, "store", &choices.store)?;
         choices.listen = answer("Where should it listen?", "listen", &choices.listen)?;
         Ok(choices)
@@ -108,6 +109,9 @@ impl Choices {
         let store = if has_password(store) { "env:REDIS_URL" } else { store };
         for (key, value) in [("listen", listen.as_str()), ("preset", preset), ("store", store)] {
             let _ = writeln!(text, "{key} = {}", quoted(value));
+        }
+        if database.is_some() {
+            text += "# Without an exchange, for the routes below alone:\n#binance = \"off\"\n";
         }
         if !self.is_for_this_machine_alone() {
             text += "\n# Needed where others can reach the gateway: who sends it may read and change the cache's inside.\n\

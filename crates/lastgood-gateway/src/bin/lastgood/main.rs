@@ -27,6 +27,7 @@ mod warm;
 mod words;
 
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -138,6 +139,8 @@ fn main() -> ExitCode {
 const TASKS_BEFORE_EVENTS: u32 = 512;
 
 fn wait(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    // The runtime is compiled for all verbs once.
+    let verb: Pin<&mut dyn Future<Output = Result<(), Failure>>> = pin!(verb);
     tokio::runtime::Builder::new_multi_thread()
         .event_interval(TASKS_BEFORE_EVENTS)
         .enable_all()

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lastgood_settings::Problems;
 use lastgood_settings::redact::redact;
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 /// Why a verb did not do what it was asked.
@@ -87,6 +88,22 @@ pub(crate) fn is_unread() -> bool {
 pub(crate) fn can_redraw() -> bool {
     let can_move = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
     io::stdout().is_terminal() && can_move
+}
+
+/// Columns and rows of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+/// Of a terminal that does not say how large it is.
+const USUAL: Size = Size { width: 80, height: 24 };
+
+/// The size of the terminal that standard output is.
+pub(crate) fn size() -> Size {
+    let said = tcgetwinsize(io::stdout()).ok().filter(|said| said.ws_col > 0 && said.ws_row > 0);
+    said.map_or(USUAL, |said| Size { width: usize::from(said.ws_col).max(20), height: usize::from(said.ws_row).max(2) })
 }
 
 /// Whether colours are wanted there as well.

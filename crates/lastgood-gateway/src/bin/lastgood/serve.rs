@@ -84,7 +84,7 @@ async fn serve(
         .map_err(|error| Failure::failed(format!("failed to build the gateway: {error}")))?;
     let (shutdown, reload) = (shutdown::requested(), reload::requested());
     announce(&settings, listener.local_addr().unwrap_or(settings.listen), read.as_deref());
-    let reloads = Reloads { arguments, file, settings, level };
+    let reloads = Reloads::new(arguments, file, read, settings, level);
     let served = tokio::select! {
         served = gateway.serve(listener, shutdown) => served,
         never = reloads.keep(&gateway, reload) => match never {},

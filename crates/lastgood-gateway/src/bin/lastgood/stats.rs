@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::client::ClientArguments;
 use crate::explain;
-use crate::output::{Failure, can_redraw, is_unread, say, say_bytes, say_json};
+use crate::output::{Failure, Size, can_redraw, is_unread, say, say_bytes, say_json, size};
 use crate::words::{bytes, count, within};
 
 #[derive(Debug, clap::Args)]
@@ -64,9 +64,16 @@ fn print(stats: &Value, all: bool, times: bool, redraws: bool) {
     }
     // From the top, each line over the one before it, and nothing left below: no flicker, no scrolling.
     match redraws {
-        true => say_bytes(format!("\x1b[H{}\x1b[K\n\x1b[J", lines.join("\x1b[K\n")).as_bytes()),
+        true => say_bytes(redrawn(&lines, size()).as_bytes()),
         false => say(lines.join("\n")),
     }
+}
+
+/// As much of the lines as a terminal has room for: what was broken or scrolled would not be drawn over.
+fn redrawn(lines: &[String], size: Size) -> String {
+    let shown = lines.iter().take(size.height.saturating_sub(1)).map(|line| within(line, size.width));
+    let shown: Vec<String> = shown.collect();
+    format!("\x1b[H{}\x1b[K\n\x1b[J", shown.join("\x1b[K\n"))
 }
 
 /// A line of the table that 80 columns have room for: the region, and eight numbers.
@@ -165,6 +172,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_a_small_terminal_has_no_room_for_is_left_out() {
+        let lines = ["0123456789", "b", "c"].map(str::to_owned);
+        let drawn = redrawn(&lines, Size { width: 5, height: 3 });
+        assert_eq!(drawn, "\x1b[H0123…\x1b[K\nb\x1b[K\n\x1b[J");
+    }
 
     #[test]
     fn the_table_fits_eighty_columns_however_much_there_is() {

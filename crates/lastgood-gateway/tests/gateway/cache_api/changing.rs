@@ -194,6 +194,29 @@ async fn a_symbol_is_cleared_with_its_candles_and_the_others_are_left() {
 }
 
 #[tokio::test]
+async fn clearing_a_symbol_leaves_analyses_and_values_that_do_not_name_it() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[("store", "embedded:")]).await;
+    let body = |symbol: &str| format!(r#"{{"input": {{"symbol": "{symbol}"}}, "analysis": "of {symbol}"}}"#);
+    for symbol in ["BTCUSDT", "DOGEUSDT"] {
+        let tags = if symbol == "DOGEUSDT" { "?tags=symbol:DOGEUSDT" } else { "" };
+        let got = ask(&gateway, Method::PUT, &format!("/v1/llm/mood{tags}"), &body(symbol)).await;
+        assert_eq!(got.status, 201, "{}", got.text());
+        let got = ask(&gateway, Method::PUT, &format!("/v1/kv/kv/report%20{symbol}"), "1").await;
+        assert_eq!(got.status, 201, "{}", got.text());
+    }
+    let done = post(&gateway, "/api/cache/clear/DOGEUSDT", json!({})).await;
+    assert_eq!((&done["matched"], &done["removed"]), (&json!(2), &json!(2)), "{done}");
+    let find = async |symbol: &str| {
+        let asked = format!(r#"{{"input": {{"symbol": "{symbol}"}}}}"#);
+        ask(&gateway, Method::POST, "/v1/llm/mood", &asked).await.status
+    };
+    assert_eq!((find("BTCUSDT").await, find("DOGEUSDT").await), (200, 404));
+    assert_eq!(get(gateway.url("/v1/kv/kv/report%20BTCUSDT")).await.cache(), "HIT");
+    assert_eq!(get(gateway.url("/v1/kv/kv/report%20DOGEUSDT")).await.status, 404);
+}
+
+#[tokio::test]
 async fn everything_goes_only_when_it_is_confirmed() {
     let redis = RedisServer::start();
     let exchange = exchange().await;

@@ -160,3 +160,64 @@ async fn another_gateway_that_holds_what_it_replaced_says_that_it_is_gone() {
     eventually("the other has heard of it", async || get(&other, "/v1/kv/kv/a").await.status == 404).await;
     assert_eq!(get(&one, "/v1/kv/kv/a").await.status, 404);
 }
+
+/// Asserts that `key` is kept for `keep` from the end of its freshness, which comes `fresh_for` after it was written.
+async fn is_kept_for(
+    gateway: &Running,
+    key: &str,
+    (fresh_for, keep): (u64, u64),
+    written: std::ops::RangeInclusive<u64>,
+) {
+    let known = get(gateway, &format!("/api/cache/explain/{key}")).await.json();
+    let end = known["kept_until"].as_u64().unwrap_or_else(|| panic!("{known}"));
+    // Two readings of the system's clock may be a moment apart.
+    let slack = 2_000;
+    let wanted = written.start() + fresh_for + keep - slack..=written.end() + fresh_for + keep + slack;
+    assert!(wanted.contains(&end), "{key} is kept until {end}, not within {wanted:?}: {known}");
+}
+
+#[tokio::test]
+async fn an_entry_is_kept_for_stale_if_error_from_the_end_of_its_freshness() {
+    const MINUTE: u64 = 60_000;
+    let now = || lastgood::Clock::system().now().as_millis();
+    let exchange = crate::support::Exchange::start().await;
+    let more = [
+        ("regions.kv.fresh_for", "5m"),
+        ("regions.kv.jitter", "0"),
+        ("regions.kv.stale_while_revalidate", "0s"),
+        ("regions.kv.stale_if_error", "10m"),
+        ("regions.avg_price.fresh_for", "20m"),
+        ("regions.avg_price.jitter", "0"),
+        ("regions.avg_price.stale_while_revalidate", "0s"),
+        ("regions.avg_price.stale_if_error", "10m"),
+    ];
+    let gateway = Running::start(&exchange.url(), &more).await;
+    // A value with a freshness of its own, one with that of its region, and an answer of the exchange.
+    for (fresh_for, query) in [(60 * MINUTE, "?fresh_for=1h"), (5 * MINUTE, ""), (MINUTE, "?fresh_for=1m")] {
+        let before = now();
+        put(&gateway, &format!("/v1/kv/kv/a{query}"), &[], b"1").await;
+        is_kept_for(&gateway, "kv:a", (fresh_for, 10 * MINUTE), before..=now()).await;
+    }
+    let before = now();
+    assert_eq!(get(&gateway, "/api/v3/avgPrice?symbol=BTCUSDT").await.cache(), "MISS");
+    let key = "avg_price:spot%2Fapi%2Fv3%2FavgPrice%3Fsymbol=BTCUSDT";
+    is_kept_for(&gateway, key, (20 * MINUTE, 10 * MINUTE), before..=now()).await;
+    // An expiry ends freshness, and the time after it begins there.
+    let (before, body) = (now(), json!({"region": "avg_price"}).to_string());
+    assert_eq!(send(&gateway, Method::POST, "/api/cache/invalidate", &[], body.as_bytes()).await.status, 200);
+    is_kept_for(&gateway, key, (0, 10 * MINUTE), before..=now()).await;
+    exchange.fault(json!({"kind": "status", "status": 503}));
+    assert_eq!(get(&gateway, "/api/v3/avgPrice?symbol=BTCUSDT").await.cache(), "LAST-GOOD");
+}
+
+#[tokio::test]
+async fn a_value_that_is_kept_for_no_time_past_its_freshness_is_there_until_then_and_gone_after() {
+    let more = [("regions.kv.stale_while_revalidate", "0s"), ("regions.kv.stale_if_error", "1ms")];
+    let gateway = start(&more).await;
+    put(&gateway, "/v1/kv/kv/a?fresh_for=1h", &[], b"1").await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(get(&gateway, "/v1/kv/kv/a").await.cache(), "HIT", "fresh for longer than it would be kept");
+    let body = json!({"key": "kv:a"}).to_string();
+    assert_eq!(send(&gateway, Method::POST, "/api/cache/invalidate", &[], body.as_bytes()).await.status, 200);
+    ends(&gateway, "/v1/kv/kv/a", "1").await;
+}

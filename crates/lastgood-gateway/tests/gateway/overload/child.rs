@@ -4,6 +4,17 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+/// Names an optimised program to test in place of this build's.
+const PROGRAM: &str = "LASTGOOD_PROGRAM";
+
+fn program() -> std::ffi::OsString {
+    std::env::var_os(PROGRAM).unwrap_or_else(|| env!("CARGO_BIN_EXE_lastgood").into())
+}
+
+pub(super) fn is_optimised() -> bool {
+    !cfg!(debug_assertions) || std::env::var_os(PROGRAM).is_some()
+}
+
 /// A running `lastgood serve`; ends when it is dropped.
 pub(super) struct Serving {
     child: Child,
@@ -15,11 +26,17 @@ pub(super) struct Serving {
 impl Serving {
     /// Starts it before the exchange at `upstream`, with the limit on open files that `ulimit` sets for `open_files`.
     pub(super) fn start(upstream: &str, open_files: &str, store: &str, more: &[(&str, &str)]) -> Serving {
+        Serving::of_file(upstream, open_files, store, more, "")
+    }
+
+    /// The same with a configuration file of this text.
+    pub(super) fn of_file(upstream: &str, open_files: &str, store: &str, more: &[(&str, &str)], file: &str) -> Serving {
         let data = tempfile::tempdir().expect("a folder");
+        std::fs::write(data.path().join("lastgood.toml"), file).expect("a file");
         let mut command = Command::new("sh");
         // The limit is set before the program is there, as an operator would.
         command.args(["-c", &format!("ulimit {open_files} && exec \"$0\" \"$@\"")]);
-        command.arg(env!("CARGO_BIN_EXE_lastgood")).args(["serve", "--listen", "127.0.0.1:0", "--store", store]);
+        command.arg(program()).args(["serve", "--listen", "127.0.0.1:0", "--store", store]);
         command.arg("--data-dir").arg(data.path());
         let exchange = ["binance.spot_url", "binance.futures_url", "binance.coin_url"].map(|key| (key, upstream));
         for (key, value) in exchange.iter().chain(more) {

@@ -19,6 +19,12 @@ const HANGING: usize = 500;
 const NEVER_READING: usize = 100;
 const DRIPPING: usize = 50;
 const MIB: u64 = 1 << 20;
+/// What of a hit's time under the flood is the machine's: the flood's own clients, and whatever else is at work, run on the same
+/// two cores. Of the optimised program the worst of six runs, with five programs at work, took 1.0 ms more than twice the quiet
+/// time; of the other 4.1 ms.
+fn others_work() -> Duration {
+    Duration::from_millis(if super::child::is_optimised() { 3 } else { 10 })
+}
 
 /// A client of one connection at a time.
 struct Client {
@@ -160,7 +166,7 @@ async fn in_an_overload_run_hits_are_as_fast_as_in_quiet_health_is_answered_and_
     for target in [PRICE, CANDLES] {
         assert!(is_ok(&hits.get(target).await), "{target}");
     }
-    let quiet = p99_of_hits(&mut hits, 1_000).await;
+    let quiet = best_p99_of_hits(&mut hits).await;
     exchange.fault(serde_json::json!({"kind": "hang"}));
     let (address, hung_up_on) = (serving.address, Arc::new(AtomicUsize::new(0)));
     let mut load = JoinSet::new();
@@ -169,6 +175,10 @@ async fn in_an_overload_run_hits_are_as_fast_as_in_quiet_health_is_answered_and_
     (0..DRIPPING).for_each(|_| drop(load.spawn(drips(address, Arc::clone(&hung_up_on)))));
     let kept = idle(address, idle_count).await;
     sleep(Duration::from_secs(1)).await;
+    // All of the flood is there once its clients were given up twice; what it takes then is what it takes.
+    while hung_up_on.load(Ordering::Relaxed) < 2 * DRIPPING {
+        p99_of_hits(&mut hits, 100).await;
+    }
     let resident = serving.resident();
     let health = async {
         let mut slowest = Duration::ZERO;
@@ -188,7 +198,7 @@ async fn in_an_overload_run_hits_are_as_fast_as_in_quiet_health_is_answered_and_
     let before = hits.connections;
     let (slowest_health, loaded) = tokio::join!(health, best_p99_of_hits(&mut hits));
     let grown = serving.resident().saturating_sub(resident);
-    println!(
+    eprintln!(
         "p99 of hits: {quiet:?} in quiet, {loaded:?} with {} idle; health in {slowest_health:?} at most; {} MiB taken, {} \
          MiB more at the end; {} dripping hung up on",
         kept.len(),
@@ -197,7 +207,7 @@ async fn in_an_overload_run_hits_are_as_fast_as_in_quiet_health_is_answered_and_
         hung_up_on.load(Ordering::Relaxed)
     );
     assert_eq!(hits.connections, before, "the connection of a client that asks was not closed");
-    assert!(loaded <= 2 * quiet + Duration::from_millis(10), "{loaded:?} after {quiet:?}");
+    assert!(loaded <= 2 * quiet + others_work(), "{loaded:?} after {quiet:?}");
     assert!(slowest_health < Duration::from_secs(3), "{slowest_health:?}");
     assert!(grown <= 16 * MIB, "{} MiB more", grown / MIB);
     assert!(hung_up_on.load(Ordering::Relaxed) >= DRIPPING, "every dripped body was given up");

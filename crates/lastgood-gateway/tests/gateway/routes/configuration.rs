@@ -33,6 +33,8 @@ default = 30
 api = "quotes"
 path = "/daily/{symbol}"
 query = { days = "{days}" }
+
+[regions.stock_latest]
 "#;
 
 fn mistakes(file: &str) -> String {
@@ -313,7 +315,7 @@ fn two_routes_that_match_the_same_are_refused() {
     };
     let said = mistakes(&format!("{GOOD}{}", route("/v1/stocks/{x}")));
     assert!(said.contains("/v1/stocks/{x} and /v1/stocks/{symbol} match the same paths"), "{said}");
-    assert!(said.starts_with("lastgood.toml:32: `routes.path`"), "{said}");
+    assert!(said.starts_with("lastgood.toml:34: `routes.path`"), "{said}");
     let special = route("/v1/stocks/top").replace("parameters.x = { type = \"text\" }\n", "");
     assert_eq!(mistakes(&format!("{GOOD}{special}{}", route("/v1/stocks/{x}/news"))), "");
 }

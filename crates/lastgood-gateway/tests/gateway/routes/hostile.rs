@@ -64,6 +64,15 @@ async fn no_request_leads_to_another_server_or_out_of_the_declared_path() {
         "/v1/pass/%25252fsecret".to_owned(),
         "/v1/pass/%25c0%25afsecret".to_owned(),
         "/v1/pass/a%3Bb".to_owned(),
+        "/v1/pass/..%3b%2Fsecret".to_owned(),
+        "/v1/pass/%25u002fsecret".to_owned(),
+        // Slashes, dots and a per cent sign of full width, and a slash that divides.
+        "/v1/pass/%EF%BC%8Fsecret".to_owned(),
+        "/v1/pass/%EF%BC%8E%EF%BC%8E".to_owned(),
+        "/v1/pass/%EF%BC%852fsecret".to_owned(),
+        "/v1/pass/%E2%88%95secret".to_owned(),
+        "/v1/pass/%E2%80%A5".to_owned(),
+        "/v1/pass/.%20".to_owned(),
         format!("/v1/pass/%40{host}%2F"),
         format!("/v1/pass/x%23@{host}"),
         "/v1/pass/a%3Fb=c".to_owned(),
@@ -90,6 +99,31 @@ async fn no_request_leads_to_another_server_or_out_of_the_declared_path() {
         assert!(!one.contains(['/', '\\', '@', '#', ':']) && one != ".." && one != ".", "{asked}");
         assert!(query.starts_with("url=") && !query.contains(['&', '/', ':', '@']), "{asked}");
     }
+}
+
+#[tokio::test]
+async fn values_that_stand_together_in_a_path_stay_in_their_segment() {
+    let api = Api::start().await;
+    api.answers(Reply::json(serde_json::json!({ "good": true })));
+    let file = format!(
+        r#"
+        [apis.a]
+        url = "{}"
+        [[routes]]
+        path = "/v1/pair/{{base}}/{{quote}}"
+        parameters.base = {{ type = "text" }}
+        parameters.quote = {{ type = "text" }}
+        sources = [{{ api = "a", path = "/x;v=1/{{base}}{{quote}}" }}]
+        "#,
+        api.url()
+    );
+    let gateway = Running::of_file(&file).await;
+    assert_eq!(get(gateway.url("/v1/pair/BTC/USDT")).await.status, 200);
+    assert_eq!(api.asked(), ["/x;v=1/BTCUSDT"]);
+    for target in ["/v1/pair/%252/fsecret", "/v1/pair/%25/2fsecret", "/v1/pair/..%252/f", "/v1/pair/%25u00/2fsecret"] {
+        assert_eq!(get(gateway.url(target)).await.status, 404, "{target}");
+    }
+    assert_eq!(api.asked().len(), 1, "{:?}", api.asked());
 }
 
 #[tokio::test]

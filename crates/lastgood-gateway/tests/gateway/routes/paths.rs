@@ -19,7 +19,7 @@ async fn api_of_anything() -> Api {
 fn routes_at(api: &Api, paths: &[&str]) -> String {
     let mut text = format!("[apis.a]\nurl = \"{}\"\n", api.url());
     for path in paths {
-        text += &format!("[[routes]]\npath = \"{path}\"\nregion = \"analytics\"\n");
+        text += &format!("[[routes]]\npath = \"{path}\"\n");
         if path.contains("{name}") {
             text += "parameters.name = { type = \"text\", pattern = \"[A-Z]{1,5}\", case = \"upper\" }\n";
         }

@@ -44,7 +44,7 @@ async fn a_reload_asks_by_the_secrets_that_sources_have_now_and_keeps_cached_ans
     assert_eq!(api.last_header("authorization").as_deref(), Some("Bearer the-first"));
 
     let now = settings(&other, "Bearer the-other", "k2", "1h");
-    let reloaded = gateway.gateway.reload(&first, &now).await;
+    let reloaded = gateway.gateway.reload(&first, &first, &now).await;
     assert_eq!(reloaded.in_force, ["api quotes", "database main"]);
     assert!(reloaded.need_restart.is_empty() && reloaded.failed.is_empty(), "{reloaded:?}");
     assert_eq!(ask("/v1/quotes").await.cache(), "HIT", "cached answers stay");
@@ -56,7 +56,7 @@ async fn a_reload_asks_by_the_secrets_that_sources_have_now_and_keeps_cached_ans
 
     // What cannot be opened changes nothing.
     let wrong = settings("postgres://user:secret@host:notaport/name", "Bearer the-third", "k3", "1h");
-    let reloaded = gateway.gateway.reload(&now, &wrong).await;
+    let reloaded = gateway.gateway.reload(&first, &now, &wrong).await;
     assert!(reloaded.failed.len() == 1 && !reloaded.failed[0].contains("secret"), "{reloaded:?}");
     gateway.gateway.cache().region_named("quotes").unwrap().clear().await;
     assert_eq!(ask("/v1/prices").await.json(), json!([{"price": 2}]));

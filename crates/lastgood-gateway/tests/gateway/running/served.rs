@@ -10,6 +10,7 @@ use lastgood_testing::Authority;
 use serde_json::Value;
 
 use super::trusting;
+use crate::support::{client, eventually};
 
 /// A `lastgood serve` of a configuration file, and what it says.
 struct Served {
@@ -19,8 +20,12 @@ struct Served {
 
 impl Served {
     fn start(folder: &Path) -> Served {
+        Served::of(folder, &["--config", "gate.toml"])
+    }
+
+    fn of(folder: &Path, more: &[&str]) -> Served {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lastgood"));
-        command.args(["serve", "--config", "gate.toml"]).current_dir(folder).env_clear().env("NO_COLOR", "1");
+        command.arg("serve").args(more).current_dir(folder).env_clear().env("NO_COLOR", "1");
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let (lines, said) = (BufReader::new(child.stderr.take().unwrap()), Arc::new(Mutex::new(String::new())));
         let into = Arc::clone(&said);
@@ -109,12 +114,52 @@ async fn a_hangup_reloads_what_can_change_and_says_what_needs_a_restart() {
     assert_eq!(status("the-other-admin-token").await.unwrap(), 200);
     assert_eq!(status("the-first-admin-token").await.unwrap(), 401);
 
+    // A certificate that cannot be read leaves the one before in force, and the log does not call it reloaded. What needs a
+    // restart still does.
+    std::fs::write(&certificate, "no certificate").unwrap();
+    let before = gateway.text().len();
+    gateway.hang_up();
+    gateway.says("only the rest was reloaded").await;
+    let said = gateway.text()[before..].to_owned();
+    assert!(said.contains("not reloaded; what was in force there still is") && said.contains("namespace"), "{said}");
+    assert!(!said.contains("were reloaded"), "{said}");
+    assert_eq!(status("the-other-admin-token").await.unwrap(), 200);
+
+    // A key that was changed back does not.
+    let (new_certificate, new_key) = other.issue("third", "IP:127.0.0.1");
+    std::fs::copy(new_certificate, &certificate).unwrap();
+    std::fs::copy(new_key, &key).unwrap();
+    write("the-other-admin-token", "");
+    let before = gateway.text().len();
+    gateway.hang_up();
+    eventually("it was reloaded", async || gateway.text()[before..].contains("were reloaded")).await;
+    assert!(!gateway.text()[before..].contains("need a restart"), "{}", &gateway.text()[before..]);
+
     // A mistake changes nothing, and ends nothing.
     write("the-other-admin-token", "nonsense = 1");
     gateway.hang_up();
     gateway.says("nothing of it was reloaded").await;
     assert!(gateway.text().contains("unknown key"), "{}", gateway.text());
     assert_eq!(status("the-other-admin-token").await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn a_configuration_file_that_is_gone_leaves_everything_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lastgood.toml");
+    let text = "listen = \"127.0.0.1:0\"\nstore = \"memory:\"\ndata_dir = \"data\"\nbinance = \"off\"\n\
+                [admin]\ntoken = \"the-first-admin-token\"\n";
+    std::fs::write(&file, text).unwrap();
+    let gateway = Served::of(folder.path(), &[]);
+    gateway.says("lastgood is listening").await;
+    std::fs::remove_file(&file).unwrap();
+    gateway.hang_up();
+    gateway.says("the configuration file is gone, so nothing of it was reloaded").await;
+    let url = format!("{}/api/cache/stats", gateway.address("http"));
+    let status =
+        async |token: &str| client().get(&url).bearer_auth(token).send().await.map(|answer| answer.status().as_u16());
+    assert_eq!(status("the-first-admin-token").await.unwrap(), 200);
+    assert_eq!(status("the-other-admin-token").await.unwrap(), 401);
 }
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! A few lines of the terminal that are drawn over again.
 
-use rustix::termios::tcgetwinsize;
-
-use crate::output::say_bytes;
+use crate::output::{Size, say_bytes, size};
 use crate::words::within;
 
 /// How a line is to look, where there is colour.
@@ -31,16 +29,6 @@ pub(super) struct Screen {
     drawn: usize,
     size: Size,
 }
-
-/// Columns and rows of a terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Size {
-    width: usize,
-    height: usize,
-}
-
-/// Of a terminal that does not say how large it is.
-const USUAL: Size = Size { width: 80, height: 24 };
 
 impl Screen {
     pub(super) fn new(colours: bool) -> Screen {
@@ -74,11 +62,6 @@ impl Screen {
         };
         back + &lines.iter().map(line).collect::<String>()
     }
-}
-
-fn size() -> Size {
-    let said = tcgetwinsize(std::io::stdout()).ok().filter(|said| said.ws_col > 0 && said.ws_row > 0);
-    said.map_or(USUAL, |said| Size { width: usize::from(said.ws_col).max(20), height: usize::from(said.ws_row).max(2) })
 }
 
 #[cfg(test)]

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use lastgood::{Cache, Clock, Policy};
-use lastgood_routes::path::RoutePath;
-use lastgood_routes::spec::{DatabaseSpec, Question, RouteSpec, Shape, SourceSpec, SourceSpecs, StatementSpec};
+use lastgood::Clock;
+use lastgood_routes::spec::{DatabaseSpec, Shape, SourceSpecs, StatementSpec};
 use lastgood_routes::template::is_name;
-use lastgood_routes::{ConnectOptions, Connections, Routes};
+use lastgood_routes::{Arguments, ConnectOptions, Connections};
 use serde::Deserialize;
 
 use super::quoted;
@@ -77,18 +76,10 @@ pub(super) async fn of(url: &str) -> Result<Vec<Table>, Failure> {
     let specs = SourceSpecs { databases: BTreeMap::from([("main".to_owned(), database)]), ..SourceSpecs::default() };
     let connections = Connections::open(&specs, &ConnectOptions::default(), &Clock::system());
     let connections = connections.map_err(|why| failed(why.to_string()))?;
-    let mut policy = Policy::fresh_for(Duration::from_secs(60));
-    (policy.soft_timeout, policy.hard_timeout) = (Duration::from_secs(40), Duration::from_secs(40));
-    let cache = Cache::builder().build().map_err(|why| failed(why.to_string()))?;
-    let region = cache.region("tables", policy).map_err(|why| failed(why.to_string()))?;
-    let path = RoutePath::parse("/tables").map_err(|why| failed(why.to_string()))?;
-    let mut route = RouteSpec::new(path, "tables");
-    route.sources.push(SourceSpec::new(Question::Statement(StatementSpec::new("main", sql, Shape::List))));
-    let routes = Routes::new(&[route], &connections, &BTreeMap::from([("tables".to_owned(), region)]));
-    let routes = routes.map_err(|why| failed(why.to_string()))?;
-    let answered = routes.ask("/tables", "").await.map_err(|why| failed(why.to_string()))?;
-    let columns: Vec<Column> =
-        serde_json::from_slice(answered.answer().body()).map_err(|why| failed(why.to_string()))?;
+    let statement = connections.statement(&StatementSpec::new("main", sql, Shape::List), Vec::new());
+    let statement = statement.map_err(|why| failed(why.to_string()))?;
+    let rows = statement.query(&Arguments::default()).await.map_err(|why| failed(why.to_string()))?;
+    let columns: Vec<Column> = serde_json::from_slice(&rows).map_err(|why| failed(why.to_string()))?;
     Ok(grouped(columns))
 }
 
