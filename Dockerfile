@@ -12,9 +12,10 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /source
 COPY . .
+# Optimised across crates: a hit takes 7 % fewer instructions, for a minute more of building (PERFORMANCE.md).
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --release --locked --bin lastgood && cp target/release/lastgood /lastgood
+    CARGO_PROFILE_RELEASE_LTO=thin cargo build --release --locked --bin lastgood && cp target/release/lastgood /lastgood
 
 FROM debian:bookworm-slim
 # Upstreams are checked against the system's certificate authorities.

@@ -2,14 +2,14 @@
 
 TOOLS := target/test-tools
 
-# Most tests wait for a server or a clock: more at a time than there are cores is faster, and worse for measurements.
-TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+# Most tests wait for a server or a clock, so that one more at a time than there are cores is faster; those that measure run alone.
+TEST_THREADS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
 
 # For make soak: how long, and how it is built (dev builds sooner). SEED and SOAK_FLAGS are passed on; see --help.
 SOAK ?= 20m
 PROFILE ?= release
 
-.PHONY: test tools lint soak ten-million-keys bench bench-tools bench-http bench-instructions bench-costs bench-memory bench-redis bench-candles bench-page pictures half-hour page-load clean-tools
+.PHONY: test tools lint soak ten-million-keys bench bench-tools bench-http bench-instructions bench-costs bench-memory bench-redis bench-candles bench-page bench-build pictures half-hour page-load clean-tools
 
 test: tools lint
 	cargo nextest run --workspace --test-threads $(TEST_THREADS)
@@ -95,6 +95,11 @@ bench-candles: bench-tools
 bench-page: tools
 	cargo build --release -p lastgood-gateway --bin lastgood
 	benches/page.py
+
+# CPU time of a release build from nothing, by crate; and of the cache with memory alone.
+bench-build:
+	benches/build.py
+	benches/build.py --release -p lastgood --no-default-features
 
 clean-tools:
 	rm -rf $(TOOLS)

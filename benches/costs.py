@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""What lastgood costs as a process: a miss over the direct call, a start, an idle connection.
+"""What lastgood costs as a process: a miss over the direct call, a stampede on one cold key, a start, an idle connection.
 
-    benches/costs.py [--only misses,starts,idle] [--lastgood PROGRAM]
+    benches/costs.py [--only misses,stampedes,starts,idle] [--lastgood PROGRAM] [--before PROGRAM]
 
-A miss is measured in turns with the direct call to the simulated exchange, with an embedded store in between. A start counts from
-the fork to the first answer; the store is filled with values of 64 KB that do not compress.
+A miss is measured in turns with the direct call to the simulated exchange, and with the same by way of an nginx that keeps nothing,
+where there is one, and by way of another build (`--before`); the gateways have an embedded store. In a stampede 500 clients of each gateway ask for the same at once, and the
+exchange takes 200 ms; of two gateways each has its own clients, and both have one Redis. A start counts from the fork to the first
+answer; the store is filled with values of 64 KB that do not compress.
 """
 import argparse, atexit, http.client, json, os, resource, signal, socket, statistics, subprocess, tempfile, threading, time
 
@@ -12,6 +14,9 @@ from instructions import ask
 from servers import Servers, free_port, get
 
 STARTS, VALUES, VALUE, IDLE = 7, 16_384, 64 << 10, 2_000
+# As many questions as the exchange allows in a minute, asked four times.
+QUESTIONS = 250
+CLIENTS, TAKES, SYMBOLS = 500, 200, ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
 
 def line(what, figure, bound):
@@ -22,36 +27,85 @@ def request(target):
     return f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
-def misses(folder, program):
+def misses(folder, program, before):
+    average, book = "/api/v3/avgPrice?symbol={}", "/api/v3/depth?symbol=BTCUSDT&limit=10"
+    averages = lambda symbols: [(average.format(symbol), average.format(symbol)) for symbol in symbols[:QUESTIONS]]
+    quotes = lambda _: [(book, f"/v1/quotes/BTCUSDT?days={days}") for days in range(1, QUESTIONS + 1)]
+    for name, asked in (("avgPrice", averages), ("a declared route", quotes)):
+        # Each of a new exchange: both together would be more than it allows in a minute.
+        servers = Servers(folder, program, None)
+        try:
+            exchange = servers.serve("exchange", [servers.lastgood, "sim", "--listen", "127.0.0.1:PORT"], core=1).port
+            gateway = servers.gateway("lastgood", servers.lastgood, exchange, store="embedded:").port
+            ways = {
+                "by way of an nginx that keeps nothing": servers.relay(exchange),
+                "by way of the build before": before and servers.gateway("before", before, exchange, store="embedded:"),
+            }
+            ways = {way: server.port for way, server in ways.items() if server}
+            symbols = [row["symbol"] for row in json.loads(get(exchange, "/api/v3/exchangeInfo")[2])["symbols"]]
+            missed(name, [exchange, gateway], ways, asked([symbol for symbol in symbols if symbol.isascii()]))
+        finally:
+            servers.stop()
+
+
+def missed(name, ports, ways, asked):
+    """`ports`: of the exchange and of the gateway; `ways`: of what else is asked in turns with them, and what it is."""
+    connections = [socket.create_connection(("127.0.0.1", port)) for port in [*ports, *ways.values()]]
+    took = []
+    for number, (alone, behind) in enumerate(asked):
+        targets = [alone, behind, *(behind if "build" in way else alone for way in ways)]
+        each, labels = [0.0] * len(targets), [None] * len(targets)
+        # Each is the first in its turn: who comes right after another finds the exchange awake.
+        for place in (*range(number % len(targets), len(targets)), *range(number % len(targets))):
+            began = time.perf_counter()
+            labels[place] = ask(connections[place], request(targets[place]), rb"x-cache: (\w+)")
+            each[place] = (time.perf_counter() - began) * 1e6
+        assert labels[1] == b"MISS", labels
+        took.append(each)
+    # The first wait for connections and for things that are made once.
+    took = took[20:]
+    alone, behind, *_ = (statistics.median(column) for column in zip(*took))
+    more = [statistics.median(each[place] - each[0] for each in took) for place in range(1, len(connections))]
+    line(f"{name}: the exchange alone {alone:.0f} µs, a miss {behind:.0f} µs, p50", f"+{more[0]:.0f} µs", "+100 µs")
+    for way, by_it in zip(ways, more[1:]):
+        line(f"  {way}", f"+{by_it:.0f} µs", "")
+
+
+def stampedes(folder, program):
     servers = Servers(folder, program, None)
     try:
         exchange = servers.serve("exchange", [servers.lastgood, "sim", "--listen", "127.0.0.1:PORT"], core=1).port
-        gateway = servers.gateway("lastgood", servers.lastgood, exchange, store="embedded:").port
-        symbols = [row["symbol"] for row in json.loads(get(exchange, "/api/v3/exchangeInfo")[2])["symbols"]]
-        average, book = "/api/v3/avgPrice?symbol={}", "/api/v3/depth?symbol=BTCUSDT&limit=10"
-        asked = [(average.format(symbol), average.format(symbol)) for symbol in symbols[:300]]
-        missed("avgPrice", exchange, gateway, asked)
-        missed("a declared route", exchange, gateway, [(book, f"/v1/quotes/BTCUSDT?days={days}") for days in range(1, 301)])
+        redis = servers.serve("redis", ["redis-server", "--port", "PORT", "--save", ""], core=1).port
+        delay = json.dumps({"kind": "latency", "ms": TAKES, "path_prefix": "/api/v3/avgPrice"})
+        post(exchange, "/_sim/faults", delay)
+        for nodes, store in ((1, "memory:"), (2, f"redis://127.0.0.1:{redis}")):
+            gateways = [servers.gateway(f"node{nodes}{node}", servers.lastgood, exchange, store=store).port for node in range(nodes)]
+            stampede(exchange, gateways)
     finally:
         servers.stop()
 
 
-def missed(name, exchange, gateway, asked):
-    connections = [socket.create_connection(("127.0.0.1", port)) for port in (exchange, gateway)]
-    took = []
-    for targets in asked:
-        both = []
-        for connection, target in zip(connections, targets):
-            began = time.perf_counter()
-            label = ask(connection, request(target), rb"x-cache: (\w+)")
-            both.append((time.perf_counter() - began) * 1e6)
-        assert label == b"MISS", label
-        took.append(both)
-    # The first wait for connections and for things that are made once.
-    took = took[20:]
-    alone, behind = (statistics.median(column) for column in zip(*took))
-    more = statistics.median(behind - alone for alone, behind in took)
-    line(f"{name}: the exchange alone {alone:.0f} µs, a miss {behind:.0f} µs, p50", f"+{more:.0f} µs", "+100 µs")
+def post(port, target, body):
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("POST", target, body)
+    assert connection.getresponse().status < 300
+
+
+def stampede(exchange, gateways):
+    connections = [socket.create_connection(("127.0.0.1", port)) for port in gateways for _ in range(CLIENTS)]
+    calls, late = [], []
+    for symbol in SYMBOLS:
+        asked = request(f"/api/v3/avgPrice?symbol={symbol}")
+        post(exchange, "/_sim/reset", "")
+        began = time.perf_counter()
+        [connection.sendall(asked) for connection in connections]
+        for connection in connections:
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        late.append((time.perf_counter() - began) * 1e3)
+        counters = json.loads(get(exchange, "/_sim/counters")[2])
+        calls.append(counters["paths"]["/api/v3/avgPrice"])
+    what = f"{len(gateways)} x {CLIENTS} clients, one cold key, {TAKES} ms: last answer after {statistics.median(late):.0f} ms"
+    line(what, " ".join(map(str, calls)) + " calls", "1 call each")
 
 
 class Gateway:
@@ -146,14 +200,16 @@ def idle(folder, program):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="misses,starts,idle")
+    parser.add_argument("--only", default="misses,stampedes,starts,idle")
     parser.add_argument("--lastgood", default="target/release/lastgood", help="the program; by default the release build")
+    parser.add_argument("--before", type=os.path.abspath, help="another build, for misses in turns with it")
     chosen = parser.parse_args()
+    parts = {"misses": lambda *given: misses(*given, chosen.before), "stampedes": stampedes, "starts": starts, "idle": idle}
     resource.setrlimit(resource.RLIMIT_NOFILE, (3 * IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     line("", "median", "bound")
     for part in chosen.only.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            {"misses": misses, "starts": starts, "idle": idle}[part](folder, os.path.abspath(chosen.lastgood))
+            parts[part](folder, os.path.abspath(chosen.lastgood))
 
 
 if __name__ == "__main__":

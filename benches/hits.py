@@ -7,7 +7,8 @@ Every server runs on core 0, one at a time under load; wrk runs on core 1. A rou
 one round: the machine's speed drifts. `--quick` is three rounds of a second. `--before` is an older program `lastgood`, measured
 in the same turns. All answer with the same bodies: lastgood loads them from the simulated exchange, hyper and the server by hand
 are given what lastgood answered, and the caches load that from a server by hand. `--ways close,pipeline` measures a new
-connection for each request, or 16 requests in a row, in place of connections that stay open.
+connection for each request, or 16 requests in a row, in place of connections that stay open. With `--both` the server and
+wrk share both cores, with two threads or processes each.
 """
 import argparse, os, re, resource, statistics, subprocess, sys, tempfile
 
@@ -44,6 +45,7 @@ def arguments():
     parser.add_argument("--servers", default="", help="these servers next to lastgood, parted by commas; all by default")
     parser.add_argument("--connections", default="32,256", help="numbers, parted by commas; 2000 needs `ulimit -n 5000`")
     parser.add_argument("--ways", default="keep", help="keep, close, pipeline, parted by commas")
+    parser.add_argument("--both", action="store_true", help="both cores for server and load")
     parser.add_argument("--lastgood", help="the program; by default the release build")
     parser.add_argument("--before", help="an older program, to compare with")
     chosen = parser.parse_args()
@@ -52,9 +54,9 @@ def arguments():
     return chosen
 
 
-def wrk(port, target, gzip, connections, seconds, way, folder):
+def wrk(port, target, gzip, connections, seconds, way, folder, both):
     """Requests a second, how many in all, and the 99th percentile in milliseconds."""
-    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command = ["taskset", "-c", "0,1" if both else "1", "wrk", "-t2" if both else "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     command += ["-H", "Accept-Encoding: gzip"] if gzip else []
     command += ["-H", "Connection: close"] if way == "close" else []
     if way == "pipeline":
@@ -84,7 +86,7 @@ def measure(servers, name, case, connections, way, chosen):
         for server in measured:
             seconds = chosen.seconds if number >= 0 else 1
             before = server.cpu_seconds()
-            rate, count, p99, busy = wrk(server.port, target, gzip, connections, seconds, way, servers.folder)
+            rate, count, p99, busy = wrk(server.port, target, gzip, connections, seconds, way, servers.folder, chosen.both)
             cpu = (server.cpu_seconds() - before) * 1e6 / count
             if number >= 0:
                 rounds[server.name].append((rate, cpu, p99, busy))
@@ -113,10 +115,11 @@ def main():
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
     wanted = [text for text in chosen.only.split(",") if text]
     with tempfile.TemporaryDirectory() as folder:
-        servers = Servers(folder, chosen.lastgood, chosen.before)
+        servers = Servers(folder, chosen.lastgood, chosen.before, "0,1" if chosen.both else "0")
         try:
             cases = servers.start(CASES, [name for name in chosen.servers.split(",") if name])
-            print(f"medians of {chosen.rounds} rounds of {chosen.seconds} s, in turns; servers on core 0, wrk on core 1")
+            where = "servers and wrk on both cores" if chosen.both else "servers on core 0, wrk on core 1"
+            print(f"medians of {chosen.rounds} rounds of {chosen.seconds} s, in turns; {where}")
             print("load: how busy wrk keeps its core; near 100 % it is wrk that limits the requests")
             print("requests x, CPU x, p99 x: lastgood's figure by that of the server in the line, round by round")
             print(COLUMNS % ("", "conns", "server", "requests/s", "requests x (spread)", "CPU µs", "CPU x", "p99 ms", "p99 x", "load"))

@@ -51,3 +51,37 @@ pub fn resident() -> u64 {
         std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     pages.expect("/proc/self/statm") * 4_096
 }
+
+/// This many ranks below `keys`, the popular ones lower, by Zipf's law with exponent 0.99 and from a fixed seed.
+pub fn zipf(keys: usize, count: usize) -> Vec<usize> {
+    let mut total = 0.0;
+    let bounds: Vec<f64> = (1..=keys)
+        .map(|rank| {
+            total += 1.0 / (rank as f64).powf(0.99);
+            total
+        })
+        .collect();
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64 * total
+    };
+    let pick = |at: f64| bounds.partition_point(|bound| *bound < at).min(keys - 1);
+    (0..count).map(|_| pick(random())).collect()
+}
+
+/// What a future gives at its first poll. A hit is ready then, so that no runtime is in the way of a measurement.
+///
+/// # Panics
+///
+/// Where it is not ready.
+pub fn poll_once<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(output) => output,
+        std::task::Poll::Pending => panic!("a hit had to wait"),
+    }
+}

@@ -2,7 +2,7 @@
 import http.client, json, os, shutil, socket, subprocess, sys, time
 
 NGINX = """
-{user} worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
+{user} worker_processes {workers}; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
 events {{ worker_connections 8192; }}
 http {{
   access_log off; keepalive_requests 100000000; sendfile on;
@@ -13,9 +13,21 @@ http {{
       add_header X-Cache $upstream_cache_status; }} }}
 }}
 """
+# Passes everything on, and keeps nothing but its connections: what a server in between costs by itself.
+RELAY = """
+{user} worker_processes 1; daemon off; pid {folder}/relay.pid; error_log {folder}/relay.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; keepalive_requests 100000000;
+  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  upstream origin {{ server 127.0.0.1:{origin}; keepalive 16; keepalive_requests 100000000; }}
+  server {{ listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; }} }}
+}}
+"""
 HAPROXY = """
 global
-  nbthread 1
+  nbthread {workers}
   maxconn 8192
 defaults
   mode http
@@ -88,8 +100,9 @@ class Server:
 
 
 class Servers:
-    def __init__(self, folder, lastgood, before):
-        self.folder, self.before = folder, before
+    def __init__(self, folder, lastgood, before, cores="0"):
+        self.folder, self.before, self.cores = folder, before, cores
+        self.workers = len(cores.split(","))
         self.programs = os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release")
         self.lastgood = lastgood or os.path.join(self.programs, "lastgood")
         self.all, self.helpers = [], []
@@ -101,9 +114,9 @@ class Servers:
         self.helpers.append(process)
         return process
 
-    def serve(self, name, command, port=None, core=0, **environment):
+    def serve(self, name, command, port=None, core=None, **environment):
         port = port or free_port()
-        process = self.run(name, core, [part.replace("PORT", str(port)) for part in command], **environment)
+        process = self.run(name, self.cores if core is None else core, [part.replace("PORT", str(port)) for part in command], **environment)
         for _ in range(400):
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -123,7 +136,7 @@ class Servers:
         server = self.serve(name, [*under, program, "serve", "--listen", "127.0.0.1:PORT", *settings], **urls)
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         connection.request("PUT", "/v1/kv/kv/settings", json.dumps({"pairs": ["BTCUSDT"] * 10}), {"Content-Type": "application/json"})
-        if connection.getresponse().status not in (200, 201):
+        if connection.getresponse().status >= 300:
             sys.exit("a value cannot be put")
         return server
 
@@ -172,7 +185,7 @@ class Servers:
         if shutil.which("nginx", path=PATH):
             port = free_port()
             user = "user root;" if os.getuid() == 0 else ""
-            config = self.write("nginx.conf", NGINX.format(user=user, folder=self.folder, port=port, origin=origin))
+            config = self.write("nginx.conf", NGINX.format(user=user, workers=self.workers, folder=self.folder, port=port, origin=origin))
             peers["nginx"] = ([shutil.which("nginx", path=PATH), "-c", config], port)
         if shutil.which("varnishd", path=PATH):
             vcl = self.write("varnish.vcl", f'vcl 4.1; backend origin {{ .host = "127.0.0.1"; .port = "{origin}"; }}')
@@ -180,12 +193,19 @@ class Servers:
             peers["Varnish"] = ([*varnish, "-s", "malloc,256m", "-n", os.path.join(self.folder, "varnish"), *VARNISH],)
         if shutil.which("haproxy", path=PATH):
             port = free_port()
-            config = self.write("haproxy.cfg", HAPROXY.format(port=port, origin=origin))
+            config = self.write("haproxy.cfg", HAPROXY.format(workers=self.workers, port=port, origin=origin))
             peers["HAProxy"] = ([shutil.which("haproxy", path=PATH), "-f", config], port)
         peers["hyper"] = ([hyper, "127.0.0.1:PORT", answers],)
         peers["hyper+headers"] = ([hyper, "127.0.0.1:PORT", answers, "all-headers"],)
         peers["by hand"] = ([by_hand, "127.0.0.1:PORT", answers],)
         return peers
+
+    def relay(self, origin):
+        """nginx that passes all on to `origin`; None where there is no nginx."""
+        nginx, port = shutil.which("nginx", path=PATH), free_port()
+        user = "user root;" if os.getuid() == 0 else ""
+        config = self.write("relay.conf", RELAY.format(user=user, folder=self.folder, port=port, origin=origin))
+        return nginx and self.serve("relay", [nginx, "-c", config], port)
 
     def write(self, name, text):
         with open(os.path.join(self.folder, name), "w") as file:

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use divan::{Bencher, black_box};
 use lastgood::{Cache, Loaded, Policy, Region};
+use lastgood_benches::poll_once;
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -27,28 +28,9 @@ fn name(number: usize) -> String {
     format!("spot/api/v3/klines?interval=1m&symbol=SYMBOL{number:05}&{:0>width$}", "", width = 49)
 }
 
-/// A sequence of keys by Zipf's law with exponent 0.99, from a fixed seed.
+/// Names by Zipf's law. The popular ones lie anywhere in memory, not side by side.
 fn zipf() -> Vec<String> {
-    let weights: Vec<f64> = (1..=KEYS).map(|rank| 1.0 / (rank as f64).powf(0.99)).collect();
-    let total: f64 = weights.iter().sum();
-    let mut cumulated = 0.0;
-    let bounds: Vec<f64> = weights
-        .iter()
-        .map(|weight| {
-            cumulated += weight / total;
-            cumulated
-        })
-        .collect();
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 53) as f64
-    };
-    let pick = |at: f64| bounds.partition_point(|bound| *bound < at).min(KEYS - 1);
-    // The popular keys lie anywhere in memory, not side by side.
-    (0..READS).map(|_| name(pick(random()) * 7_919 % KEYS)).collect()
+    lastgood_benches::zipf(KEYS, READS).into_iter().map(|rank| name(rank * 7_919 % KEYS)).collect()
 }
 
 fn filled() -> (Runtime, Region) {
@@ -123,16 +105,6 @@ fn hash_and_clone(bencher: Bencher<'_, '_>) {
             black_box((hasher.hash_one(name), Arc::clone(&body)));
         }
     });
-}
-
-/// A hit is ready at its first poll, so no runtime is in the way of the measurement.
-fn poll_once<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match future.as_mut().poll(&mut context) {
-        std::task::Poll::Ready(output) => output,
-        std::task::Poll::Pending => panic!("a hit had to wait"),
-    }
 }
 
 fn fast_random() -> usize {

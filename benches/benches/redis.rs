@@ -1,6 +1,7 @@
 //! Reads from Redis next to redis-benchmark, in turns: `cargo bench -p lastgood-benches --bench redis`.
 //!
-//! lastgood's reads go through its guard (budget, breaker, checksum) and are decoded to entries; redis-benchmark's are thrown away.
+//! lastgood's reads go through its guard (budget, breaker, checksum) and are decoded to entries; redis-benchmark's are thrown away. *redis*
+//! is the client that lastgood is built on, alone: one connection, a command a read.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use lastgood::store::{Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Loaded, Policy, Region};
 use lastgood_testing::RedisServer;
+use redis::aio::MultiplexedConnection;
 
 const ROUNDS: usize = 5;
 const KEYS: usize = 1_000;
@@ -49,12 +51,17 @@ async fn print() {
 
     let (mut tasks, mut batches, mut waits) = (Vec::new(), Vec::new(), Vec::new());
     let (mut plain, mut piped) = (Vec::new(), Vec::new());
+    let (mut bare, mut bare_waits) = (Vec::new(), Vec::new());
+    let client = redis::Client::open(server.url()).unwrap();
+    let connection = client.get_multiplexed_async_connection().await.unwrap();
     for _ in 0..ROUNDS {
         tasks.push(by_tasks(&region).await);
         piped.push(benchmark(&port, 16));
         batches.push(by_hundreds(&region).await);
         plain.push(benchmark(&port, 1));
         waits.push(one_by_one(&region).await);
+        bare.push(bare_by_tasks(&connection).await);
+        bare_waits.push(bare_one_by_one(&connection).await);
     }
     println!("medians of {ROUNDS} rounds in turns; values of 150 bytes\n");
     let ratios = |mine: &[f64], theirs: &[f64]| mine.iter().zip(theirs).map(|(mine, theirs)| mine / theirs).collect();
@@ -64,8 +71,12 @@ async fn print() {
     line("lastgood, 64 tasks, reads/s", tasks.clone());
     line("  of redis-benchmark -P 16", ratios(&tasks, &piped));
     line("  of redis-benchmark -P 1", ratios(&tasks, &plain));
+    line("redis, 64 tasks, reads/s", bare.clone());
+    line("  lastgood of it", ratios(&tasks, &bare));
     line("lastgood, 100 keys in one read, keys/s", batches);
-    line("lastgood, one after the other, µs", waits);
+    line("lastgood, one after the other, µs", waits.clone());
+    line("redis, one after the other, µs", bare_waits.clone());
+    line("  lastgood by it", ratios(&waits, &bare_waits));
 }
 
 /// Reads a second of many tasks over one connection.
@@ -86,6 +97,37 @@ async fn by_tasks(region: &Region) -> f64 {
         task.await.unwrap();
     }
     READS as f64 / began.elapsed().as_secs_f64()
+}
+
+/// As [`by_tasks`], by the client alone.
+async fn bare_by_tasks(connection: &MultiplexedConnection) -> f64 {
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let mut connection = connection.clone();
+            tokio::spawn(async move {
+                for _ in 0..READS / TASKS {
+                    let value: Bytes = redis::cmd("GET").arg("bare").query_async(&mut connection).await.unwrap();
+                    assert_eq!(value.len(), 150);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    READS as f64 / began.elapsed().as_secs_f64()
+}
+
+async fn bare_one_by_one(connection: &MultiplexedConnection) -> f64 {
+    let (mut took, mut connection) = (Vec::with_capacity(5_000), connection.clone());
+    for _ in 0..5_000 {
+        let began = Instant::now();
+        let value: Bytes = redis::cmd("GET").arg("bare").query_async(&mut connection).await.unwrap();
+        assert_eq!(value.len(), 150);
+        took.push(began.elapsed().as_nanos() as f64 / 1_000.0);
+    }
+    median(took)
 }
 
 async fn by_hundreds(region: &Region) -> f64 {
