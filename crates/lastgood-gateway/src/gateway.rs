@@ -41,7 +41,7 @@ use crate::own_site::OwnSite;
 use crate::page::demonstration::Demonstration;
 use crate::page::{self, Page};
 use crate::places::Places;
-use crate::response::gzip_cache::GzipCache;
+use crate::response::packed_lists::PackedLists;
 use crate::router::Routes;
 use crate::server;
 use crate::server::certificate::Certificate;
@@ -114,7 +114,7 @@ impl Gateway {
 
     async fn of(settings: &Settings) -> Result<Gateway, BuildError> {
         let certificate = Certificate::read(&settings.tls).map_err(BuildError::new)?.map(Arc::new);
-        let (clock, packed) = (Clock::system(), GzipCache::share_of(settings.memory.limit));
+        let (clock, packed) = (Clock::system(), PackedLists::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
         let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
         let store = store_of(settings, &clock).await?;
@@ -136,7 +136,7 @@ impl Gateway {
         let claims = cache.shared_store().map(|store| SharedClaims::new(store, &settings.namespace, clock.clone()));
         let share = Share::of(settings);
         let app = App {
-            gzip_cache: GzipCache::of(packed),
+            packed_lists: PackedLists::of(packed),
             fleet: fleet(settings, &cache, &clock, &id)?,
             figures: Arc::new(Figures::new(&id, settings.price_of_commands())),
             cache,

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::app::App;
 use crate::problem::not_found;
+use crate::response::coding::Coding;
 use crate::response::etag::{Comparison, EntityTag};
 use crate::response::plain;
 
@@ -110,7 +111,7 @@ fn respond(file: &File, asked: &HeaderMap) -> Response {
         false => (StatusCode::OK, file.body),
     };
     let mut response = plain(status, content_type, Bytes::from_static(body.as_bytes()));
-    for (name, value) in HEADERS.into_iter().chain([(ETAG, etag.header(false))]) {
+    for (name, value) in HEADERS.into_iter().chain([(ETAG, etag.header(Coding::Identity))]) {
         response.headers_mut().insert(name, value);
     }
     response

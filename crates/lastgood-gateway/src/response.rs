@@ -7,10 +7,11 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub(crate) mod cached;
+pub(crate) mod coding;
 pub(crate) mod etag;
-pub(crate) mod gzip_cache;
 pub(crate) mod label;
 pub(crate) mod list;
+pub(crate) mod packed_lists;
 pub(crate) mod payload;
 pub(crate) mod prepared;
 pub(crate) mod recent;

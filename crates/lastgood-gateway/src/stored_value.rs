@@ -13,6 +13,7 @@ use lastgood::{Answer, Freshness, Outcome, Reason, Region, Tier, Value};
 
 use crate::problem;
 use crate::response::cached::Cached;
+use crate::response::coding::Coding;
 use crate::response::etag::EntityTag;
 use crate::response::label::{CACHE_STATUS, Label, X_CACHE};
 use crate::response::payload::Reply;
@@ -113,7 +114,7 @@ fn no_page<B>(mut response: http::Response<B>) -> http::Response<B> {
 pub(crate) fn stored(was_there: bool, etag: &EntityTag) -> Response {
     let mut response = Response::new(axum::body::Body::empty());
     *response.status_mut() = if was_there { StatusCode::NO_CONTENT } else { StatusCode::CREATED };
-    response.headers_mut().insert(ETAG, etag.header(false));
+    response.headers_mut().insert(ETAG, etag.header(Coding::Identity));
     response
 }
 

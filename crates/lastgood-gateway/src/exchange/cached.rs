@@ -17,7 +17,7 @@ use super::failure::fail;
 use super::part::part;
 use super::ready::Target;
 use crate::app::{App, Counts};
-use crate::response::label::Accepts;
+use crate::response::coding::Coding;
 use crate::response::payload::{Payload, Reply};
 use crate::response::prepared::Prepared;
 
@@ -34,13 +34,13 @@ pub(super) async fn cached(
         Ok(answered) => answered,
         Err(error) => return fail(app, venue, &error).map(Payload::from),
     };
-    let takes_gzip = Accepts::of(&asked).gzip;
+    let coding = Coding::of(&asked);
     let reply = match &answered {
         Answered::Entry(answered) => answer_with(app, venue, answered, asked).await,
         Answered::Candles(slice) => candles::respond(app, venue, slice, asked).await,
     };
     if let Some(target) = target {
-        target.learn(app, &answered, takes_gzip, &reply);
+        target.learn(app, &answered, coding, &reply);
     }
     reply
 }

@@ -8,21 +8,25 @@ use lastgood_market::candles::Slice;
 use super::answer::{JSON, state_weight};
 use crate::app::App;
 use crate::response::cached::packed;
+use crate::response::coding::Coding;
 use crate::response::found;
-use crate::response::label::{Accepts, Label};
+use crate::response::label::Label;
 use crate::response::list::List;
 use crate::response::payload::{Payload, Reply};
-use crate::response::prepared::GZIP_FROM;
+use crate::response::prepared::PACKED_FROM;
 
 /// Candles, sent from where they lie.
 pub(super) async fn respond(app: &App, venue: Venue, slice: &Slice, asked: HeaderMap) -> Reply {
     let list = List::of(&slice.runs);
-    let mut response = match list.remaining() {
-        length if length >= GZIP_FROM && Accepts::of(&asked).gzip => {
-            packed(asked, JSON, app.gzip_cache.pack(slice.runs.clone()).await)
-        }
-        length if length < COPIED => found(asked, JSON, Payload::Whole(list.collect())),
-        _ => found(asked, JSON, Payload::Rows(list)),
+    let coding = if list.remaining() >= PACKED_FROM { Coding::of(&asked) } else { Coding::Identity };
+    let body = match coding {
+        Coding::Identity => None,
+        coding => app.packed_lists.pack(slice.runs.clone(), coding).await,
+    };
+    let mut response = match body {
+        Some(body) => packed(asked, JSON, coding, body),
+        None if list.remaining() < COPIED => found(asked, JSON, Payload::Whole(list.collect())),
+        None => found(asked, JSON, Payload::Rows(list)),
     };
     let label = Label::from(slice);
     label.write(response.headers_mut());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lastgood::Answer;
 use lastgood_market::{UpstreamRequest, projection};
 
-use crate::response::prepared::{GZIP_FROM, Prepared, PreparedPart};
+use crate::response::prepared::{PACKED_FROM, Prepared, PreparedPart};
 
 /// What of an answer's body is served.
 pub(super) enum Part {
@@ -26,7 +26,7 @@ pub(super) fn part(answer: &Answer, request: &Arc<UpstreamRequest>) -> Option<Pa
         return Some(Part::Kept(kept));
     }
     let body = cut_out(answer, &prepared, request)?;
-    Some(if body.len() < GZIP_FROM { Part::Cut(body) } else { Part::Kept(prepared.keep_part(request, body)) })
+    Some(if body.len() < PACKED_FROM { Part::Cut(body) } else { Part::Kept(prepared.keep_part(request, body)) })
 }
 
 /// The part, cut out now; `prepared` holds the values worked out of `answer`.

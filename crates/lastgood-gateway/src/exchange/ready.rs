@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
-use http::{HeaderMap, Request, StatusCode};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use lastgood::{Outcome, Tier, Timestamp};
 use lastgood_market::budget::Slot;
 use lastgood_market::engine::Answered;
@@ -18,7 +18,7 @@ use quick_cache::sync::Cache;
 use super::{SBE, TIME_UNIT};
 use crate::app::{App, Counts};
 use crate::response::cached::Form;
-use crate::response::label::names_gzip;
+use crate::response::coding::Coding;
 use crate::response::payload::Reply;
 use crate::response::recent::numeral;
 use crate::response::with_headers;
@@ -55,14 +55,14 @@ pub(crate) struct Target {
 /// How a target was answered from memory.
 struct Ready {
     kept: Kept,
-    /// Whether a client that takes gzip gets it.
+    /// Whether it is long enough to be packed for those who take that.
     is_packable: bool,
     heads: Heads,
 }
 
 /// What of a request bears on its answer, but for its target.
 struct Wanted<'a> {
-    takes_gzip: bool,
+    coding: Coding,
     /// The request's headers, where they have a condition.
     condition: Option<&'a HeaderMap>,
 }
@@ -99,10 +99,10 @@ impl Targets {
 impl Wanted<'_> {
     /// What a request for a known target wants; `None` where it asks for something else than the target says.
     fn of<B>(request: &Request<B>) -> Option<Wanted<'_>> {
-        let mut wanted = Wanted { takes_gzip: false, condition: None };
+        let mut wanted = Wanted { coding: Coding::Identity, condition: None };
         for (name, value) in request.headers() {
             if name == ACCEPT_ENCODING {
-                wanted.takes_gzip = wanted.takes_gzip || names_gzip(value);
+                wanted.coding = wanted.coding.better(Coding::taken(value));
             } else if name == IF_NONE_MATCH {
                 wanted.condition = Some(request.headers());
             } else if name == TIME_UNIT || name == SBE {
@@ -119,8 +119,8 @@ impl Target {
         let wanted = Wanted::of(request)?;
         let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
         let ready = ready.as_ref()?;
-        let is_packed = wanted.takes_gzip && ready.is_packable;
-        let given = ready.kept.give(app, &self.plan, is_packed, wanted.condition, &ready.heads)?;
+        let coding = if ready.is_packable { wanted.coding } else { Coding::Identity };
+        let given = ready.kept.give(app, &self.plan, coding, wanted.condition, &ready.heads)?;
         Counts::add(&app.counts.weight_asked, self.weight);
         app.engine.upstreams.frequency.count_at(self.slot);
         if let Plan::Cached(line) = &*self.plan {
@@ -140,7 +140,7 @@ impl Target {
     }
 
     /// Remembers how the target was answered, if memory answered it.
-    pub(super) fn learn(&self, app: &App, answered: &Answered<'_>, takes_gzip: bool, reply: &Reply) {
+    pub(super) fn learn(&self, app: &App, answered: &Answered<'_>, coding: Coding, reply: &Reply) {
         let memory = Outcome::Hit(Tier::Memory);
         let kept = match (&*self.plan, answered) {
             (Plan::Cached(line), Answered::Entry(answered)) if answered.answer.outcome() == memory => {
@@ -151,21 +151,26 @@ impl Target {
             }
             _ => return,
         };
-        self.keep(kept, takes_gzip, reply);
+        self.keep(kept, coding, reply);
     }
 
-    fn keep(&self, kept: Option<(Kept, bool)>, takes_gzip: bool, reply: &Reply) {
+    fn keep(&self, kept: Option<(Kept, bool)>, coding: Coding, reply: &Reply) {
         let is_known = match reply.status() {
             StatusCode::OK => false,
             StatusCode::NOT_MODIFIED => true,
             _ => return,
         };
         let (Some((kept, is_packable)), Some(head)) = (kept, Head::of(reply.headers())) else { return };
+        let coding = if is_packable { coding } else { Coding::Identity };
+        let sent = reply.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+        if !is_known && sent != coding.name().map(str::as_bytes) {
+            return;
+        }
         let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
         // The heads of the other forms, if they are of the same answer.
         let before = ready.take().filter(|before| before.kept.is_same(&kept));
         let mut heads = before.map(|before| before.heads).unwrap_or_default();
-        heads.set(Form { is_packed: takes_gzip && is_packable, is_known }, head);
+        heads.set(Form { coding, is_known }, head);
         *ready = Some(Ready { kept, is_packable, heads });
     }
 }

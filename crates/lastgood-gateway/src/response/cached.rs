@@ -8,10 +8,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::coding::Coding;
 use super::etag::{Comparison, EntityTag};
-use super::label::{Accepts, Label};
+use super::label::Label;
 use super::payload::{Payload, Reply};
-use super::prepared::{GZIP_FROM, Prepared, pack};
+use super::prepared::{PACKED_FROM, Prepared};
 use super::{HEADERS, found, with_headers};
 
 /// The served body.
@@ -44,47 +45,48 @@ impl<'a> Cached<'a> {
     }
 
     fn form(&self, asked: &HeaderMap) -> Form {
-        let is_packed = self.body.len() >= GZIP_FROM && Accepts::of(asked).gzip;
+        let coding = match (Coding::of(asked), self.prepared) {
+            (coding, Some(prepared)) => prepared.coding(self.body, coding),
+            (coding, None) if self.body.len() >= PACKED_FROM => coding,
+            _ => Coding::Identity,
+        };
         let is_known = self.etag.is_some_and(|etag| etag.is_named(asked, &IF_NONE_MATCH, Comparison::Weak));
-        Form { is_packed, is_known }
+        Form { coding, is_known }
     }
 
     /// The same, without waiting; `None` where it would have to be packed first.
     pub(crate) fn at_once(&self, asked: &HeaderMap) -> Option<Reply> {
         let form = self.form(asked);
-        let gzip = match form {
-            Form { is_packed: true, is_known: false } => Some(self.prepared?.packed()?),
-            _ => None,
-        };
-        Some(self.with_gzip(form, gzip, HeaderMap::with_capacity(HEADERS)))
+        let packed = if form.is_sent_packed() { Some(self.prepared?.packed(form.coding)?) } else { None };
+        Some(self.with_packed(form, packed, HeaderMap::with_capacity(HEADERS)))
     }
 
-    async fn in_form(self, form: Form, room: HeaderMap) -> Reply {
-        let gzip = match form {
-            Form { is_packed: true, is_known: false } => Some(self.pack().await),
-            _ => None,
-        };
-        self.with_gzip(form, gzip, room)
+    async fn in_form(self, mut form: Form, room: HeaderMap) -> Reply {
+        let packed = if form.is_sent_packed() { self.pack(form.coding).await } else { None };
+        if form.is_sent_packed() && packed.is_none() {
+            form.coding = Coding::Identity;
+        }
+        self.with_packed(form, packed, room)
     }
 
-    fn with_gzip(&self, form: Form, gzip: Option<Bytes>, room: HeaderMap) -> Reply {
-        let mut response = match (form.is_known, gzip) {
+    fn with_packed(&self, form: Form, packed_body: Option<Bytes>, room: HeaderMap) -> Reply {
+        let mut response = match (form.is_known, packed_body) {
             (true, _) => not_modified(room),
-            (false, Some(gzip)) => packed(room, self.content_type.clone(), gzip),
+            (false, Some(body)) => packed(room, self.content_type.clone(), form.coding, body),
             (false, None) => found(room, self.content_type.clone(), Payload::Whole(self.body.clone())),
         };
         let headers = response.headers_mut();
         if let Some(etag) = self.etag {
-            headers.insert(ETAG, etag.header(form.is_packed));
+            headers.insert(ETAG, etag.header(form.coding));
         }
         self.label.write(headers);
         response
     }
 
-    async fn pack(&self) -> Bytes {
+    async fn pack(&self, coding: Coding) -> Option<Bytes> {
         match self.prepared {
-            Some(prepared) => Arc::clone(prepared).gzip(self.body).await,
-            None => pack(self.body),
+            Some(prepared) => Arc::clone(prepared).pack(self.body, coding).await,
+            None => coding.pack(self.body),
         }
     }
 }
@@ -92,15 +94,23 @@ impl<'a> Cached<'a> {
 /// How an answer is sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
-    pub(crate) is_packed: bool,
+    pub(crate) coding: Coding,
     /// The client has it.
     pub(crate) is_known: bool,
 }
 
+impl Form {
+    fn is_sent_packed(self) -> bool {
+        self.coding != Coding::Identity && !self.is_known
+    }
+}
+
 /// A body that is packed already.
-pub(crate) fn packed(room: HeaderMap, content_type: HeaderValue, gzip: Bytes) -> Reply {
-    let mut response = found(room, content_type, Payload::Whole(gzip));
-    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+pub(crate) fn packed(room: HeaderMap, content_type: HeaderValue, coding: Coding, body: Bytes) -> Reply {
+    let mut response = found(room, content_type, Payload::Whole(body));
+    if let Some(name) = coding.name() {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+    }
     response
 }
 

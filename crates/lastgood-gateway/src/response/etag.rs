@@ -6,12 +6,17 @@ use std::sync::OnceLock;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ring::digest::{Context, SHA256};
 
-/// The tag of a body. A strong one has another form for the packed body, a weak one means both.
+use super::coding::Coding;
+
+/// The codings that have a tag of their own.
+const PACKED: [Coding; 2] = [Coding::Gzip, Coding::Zstd];
+
+/// The tag of a body. A strong one has another form for each packed body, a weak one means all.
 #[derive(Clone, Debug)]
 pub(crate) struct EntityTag {
     plain: HeaderValue,
-    /// That of the packed body, made when it is first sent.
-    packed: OnceLock<HeaderValue>,
+    /// Those of the packed bodies, made when they are first sent.
+    packed: OnceLock<Box<[HeaderValue; PACKED.len()]>>,
 }
 
 /// How tags are compared (RFC 9110, 8.8.3.2).
@@ -58,19 +63,24 @@ impl EntityTag {
         EntityTag::of(HeaderValue::try_from(quoted).unwrap_or(HeaderValue::from_static("\"\"")))
     }
 
-    /// As it is sent with a body.
-    pub(crate) fn header(&self, is_packed: bool) -> HeaderValue {
-        if is_packed { self.packed().clone() } else { self.plain.clone() }
+    /// As it is sent with a body in this coding.
+    pub(crate) fn header(&self, coding: Coding) -> HeaderValue {
+        match PACKED.iter().position(|packed| *packed == coding) {
+            Some(place) => self.packed()[place].clone(),
+            None => self.plain.clone(),
+        }
     }
 
-    fn packed(&self) -> &HeaderValue {
-        self.packed.get_or_init(|| self.of_packed())
+    fn packed(&self) -> &[HeaderValue; PACKED.len()] {
+        self.packed.get_or_init(|| Box::new(PACKED.map(|coding| self.of_packed(coding))))
     }
 
-    fn of_packed(&self) -> HeaderValue {
+    fn of_packed(&self, coding: Coding) -> HeaderValue {
         let text = self.plain.to_str().unwrap_or_default();
-        match text.strip_suffix('"').filter(|_| !text.starts_with("W/")) {
-            Some(opened) => HeaderValue::try_from(format!("{opened}-gzip\"")).unwrap_or(self.plain.clone()),
+        match text.strip_suffix('"').filter(|_| !text.starts_with("W/")).zip(coding.name()) {
+            Some((opened, name)) => {
+                HeaderValue::try_from([opened, "-", name, "\""].concat()).unwrap_or(self.plain.clone())
+            }
             None => self.plain.clone(),
         }
     }
@@ -84,7 +94,8 @@ impl EntityTag {
         fn opaque(tag: &str, comparison: Comparison) -> &str {
             if comparison == Comparison::Weak { tag.trim_start_matches("W/") } else { tag }
         }
-        let named = [&self.plain, self.packed()].map(|tag| opaque(tag.to_str().unwrap_or_default(), comparison));
+        let [gzip, zstd] = self.packed();
+        let named = [&self.plain, gzip, zstd].map(|tag| opaque(tag.to_str().unwrap_or_default(), comparison));
         let is_meant = |tag: &str| tag == "*" || named.contains(&opaque(tag, comparison));
         lists.any(|list| list.split(',').map(str::trim).any(is_meant))
     }
@@ -128,30 +139,32 @@ mod tests {
     #[test]
     fn a_condition_names_a_tag_packed_or_not_and_a_weak_one_only_for_readers() {
         let tag = EntityTag::of_value(&HeaderValue::from_static("text/plain"), b"one");
-        let text = |is_packed: bool| tag.header(is_packed).to_str().expect("text").to_owned();
-        for tags in [text(false), text(true), format!("\"x\", {}", text(false)), "*".to_owned()] {
+        let text = |coding| tag.header(coding).to_str().expect("text").to_owned();
+        let all = [Coding::Identity, Coding::Gzip, Coding::Zstd].map(text);
+        assert!(all[0] != all[1] && all[1] != all[2] && all[1].ends_with("-gzip\"") && all[2].ends_with("-zstd\""));
+        for tags in all.into_iter().chain([format!("\"x\", {}", text(Coding::Identity)), "*".to_owned()]) {
             assert!(tag.is_named(&asking(IF_MATCH, &tags), &IF_MATCH, Comparison::Strong), "{tags}");
             assert!(tag.is_named(&asking(IF_NONE_MATCH, &tags), &IF_NONE_MATCH, Comparison::Weak), "{tags}");
         }
-        let weak = format!("W/{}", text(false));
+        let weak = format!("W/{}", text(Coding::Identity));
         assert!(tag.is_named(&asking(IF_NONE_MATCH, &weak), &IF_NONE_MATCH, Comparison::Weak));
         assert!(!tag.is_named(&asking(IF_MATCH, &weak), &IF_MATCH, Comparison::Strong));
         assert!(!tag.is_named(&asking(IF_MATCH, "\"x\""), &IF_MATCH, Comparison::Strong));
         assert!(!tag.is_named(&HeaderMap::new(), &IF_MATCH, Comparison::Strong));
         let weak = EntityTag::weak_of(b"one");
-        let named = weak.header(true);
+        let named = weak.header(Coding::Gzip);
         assert!(weak.is_named(&asking(IF_NONE_MATCH, named.to_str().unwrap()), &IF_NONE_MATCH, Comparison::Weak));
-        assert_ne!(weak.header(false), EntityTag::weak_of(b"two").header(false));
+        assert_ne!(weak.header(Coding::Identity), EntityTag::weak_of(b"two").header(Coding::Identity));
     }
 
     #[test]
     fn the_same_bytes_have_the_same_tag_and_other_bytes_or_types_another() {
         let [text, json] = ["text/plain", "application/json"].map(HeaderValue::from_static);
-        let tag = |kind, body: &str| EntityTag::of_value(kind, body.as_bytes()).header(false);
+        let tag = |kind, body: &str| EntityTag::of_value(kind, body.as_bytes()).header(Coding::Identity);
         assert_eq!(tag(&text, "one"), tag(&text, "one"));
         assert_ne!(tag(&text, "one"), tag(&json, "one"));
         assert_ne!(tag(&text, "one"), tag(&text, "two"));
-        let of_answer = |body: &str| EntityTag::of_answer(body.as_bytes()).header(false);
+        let of_answer = |body: &str| EntityTag::of_answer(body.as_bytes()).header(Coding::Identity);
         assert!(of_answer("one") == of_answer("one") && of_answer("one") != of_answer("two"));
     }
 }

@@ -1,10 +1,9 @@
-//! What an answer says of itself in its headers, and what its reader takes.
+//! What an answer says of itself in its headers.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use http::header::{AGE, RETRY_AFTER, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use lastgood::{Answer, Error, Freshness, Outcome, Timestamp};
 use lastgood_market::candles::Slice;
 
@@ -12,52 +11,6 @@ use super::recent::{Recent, numeral};
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-
-/// What forms of a body the client takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Accepts {
-    pub(crate) gzip: bool,
-}
-
-impl Accepts {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        Accepts { gzip: headers.get_all(header::ACCEPT_ENCODING).iter().any(names_gzip) }
-    }
-}
-
-/// The longest value that a thread remembers.
-const REMEMBERED: usize = 128;
-
-/// Whether the value of an `Accept-Encoding` takes gzip. A thread remembers the last: clients of one kind send the same.
-pub(crate) fn names_gzip(value: &HeaderValue) -> bool {
-    thread_local!(static LAST: RefCell<(Vec<u8>, bool)> = const { RefCell::new((Vec::new(), false)) });
-    let bytes = value.as_bytes();
-    LAST.with_borrow_mut(|(last, takes)| {
-        if *last == bytes {
-            return *takes;
-        }
-        let named = value.to_str().is_ok_and(takes_gzip);
-        if bytes.len() <= REMEMBERED {
-            last.clear();
-            last.extend_from_slice(bytes);
-            *takes = named;
-        }
-        named
-    })
-}
-
-/// Whether an `Accept-Encoding` takes gzip: by its name, else by a `*`, with a weight above zero (RFC 9110, 12.5.3).
-fn takes_gzip(value: &str) -> bool {
-    let takes = |wanted: &str| {
-        value.split(',').find_map(|coding| {
-            let mut parts = coding.split(';').map(str::trim);
-            parts.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
-            let is_zero = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse().is_ok_and(|q: f32| q <= 0.0));
-            Some(!parts.any(is_zero))
-        })
-    };
-    takes("gzip").or_else(|| takes("*")).unwrap_or(false)
-}
 
 /// What an answer says about itself.
 pub(crate) struct Label {
@@ -155,22 +108,4 @@ pub(crate) fn label_failure(headers: &mut HeaderMap, error: &Error) {
     };
     headers.insert(X_CACHE, HeaderValue::from_static("ERROR"));
     headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gzip_is_sent_only_to_those_who_take_it() {
-        for yes in ["gzip", "deflate, gzip;q=0.5", "*", "br, GZIP", "br;q=1, zstd, gzip;q=0.1", "br;q=0, *;q=0.5"] {
-            assert!(takes_gzip(yes), "{yes}");
-        }
-        for no in ["", "br", "gzip;q=0", "identity", "xgzip", "gzip; q=0.0", "gzip;q=0, *", "*;q=0"] {
-            assert!(!takes_gzip(no), "{no}");
-        }
-        for (value, takes) in [("gzip", true), ("br", false), ("br", false), ("gzip", true), ("gzip", true)] {
-            assert_eq!(names_gzip(&HeaderValue::from_static(value)), takes, "{value}, after others");
-        }
-    }
 }

@@ -1,17 +1,15 @@
 //! Parts of an answer that are worked out once and served many times.
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::HeaderValue;
 use lastgood::Answer;
 use lastgood_market::UpstreamRequest;
 use lastgood_market::projection::Index;
 
+use super::coding::Coding;
 use super::etag::EntityTag;
 use super::media_type;
 
@@ -28,7 +26,8 @@ pub(crate) struct Prepared {
 #[derive(Default)]
 struct More {
     index: OnceLock<Option<Index>>,
-    gzip: OnceLock<Bytes>,
+    /// The packed forms, by their codings; nothing where packing does not make it smaller.
+    packed: [OnceLock<Option<Bytes>>; Coding::COUNT],
     /// Large parts that were cut out of it.
     parts: RwLock<Parts>,
 }
@@ -46,9 +45,9 @@ pub(crate) struct PreparedPart {
 const MOST_PARTS: usize = 128;
 
 /// Bodies smaller than this are sent as they are: they fit a packet.
-pub(crate) const GZIP_FROM: usize = 1_400;
+pub(crate) const PACKED_FROM: usize = 1_400;
 /// Packing more than this takes longer than other requests should wait.
-const GZIP_ASIDE_FROM: usize = 128 << 10;
+const PACKED_ASIDE_FROM: usize = 128 << 10;
 
 impl Prepared {
     pub(crate) fn of(answer: &Answer) -> Arc<Prepared> {
@@ -89,33 +88,32 @@ impl Prepared {
         self.more().index.get_or_init(|| Index::of(body)).as_ref()
     }
 
-    /// The body, compressed, if it was before.
-    pub(crate) fn packed(&self) -> Option<Bytes> {
-        self.more.get()?.gzip.get().cloned()
+    /// How the body is sent to who takes `coding`: as it is, where it is short or does not become smaller.
+    pub(crate) fn coding(&self, body: &Bytes, coding: Coding) -> Coding {
+        let is_dense =
+            || self.more.get().and_then(|more| more.packed[coding.place()].get()).is_some_and(Option::is_none);
+        if body.len() < PACKED_FROM || is_dense() { Coding::Identity } else { coding }
     }
 
-    /// The body, compressed. The first caller compresses it; the others take the result.
-    pub(crate) async fn gzip(self: Arc<Self>, body: &Bytes) -> Bytes {
-        if let Some(packed) = self.packed() {
-            return packed;
-        }
-        if body.len() < GZIP_ASIDE_FROM {
-            return self.more().gzip.get_or_init(|| pack(body)).clone();
-        }
-        let (aside, body) = (body.clone(), body);
-        let prepared = Arc::clone(&self);
-        let packed =
-            tokio::task::spawn_blocking(move || prepared.more().gzip.get_or_init(|| pack(&aside)).clone()).await;
-        packed.unwrap_or_else(|_| pack(body))
+    /// The body in a coding, if it was packed before.
+    pub(crate) fn packed(&self, coding: Coding) -> Option<Bytes> {
+        self.more.get()?.packed[coding.place()].get()?.clone()
     }
-}
 
-/// Packs a body, at the speed that suits an answer of a second's life.
-pub(crate) fn pack(body: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    // Writing into a Vec cannot fail.
-    let _ = encoder.write_all(body);
-    encoder.finish().unwrap_or_default().into()
+    /// The body, packed. The first caller packs it; the others take the result.
+    pub(crate) async fn pack(self: Arc<Self>, body: &Bytes, coding: Coding) -> Option<Bytes> {
+        if let Some(packed) = self.packed(coding) {
+            return Some(packed);
+        }
+        let in_place = move |prepared: &Prepared, body: &Bytes| {
+            prepared.more().packed[coding.place()].get_or_init(|| coding.pack(body)).clone()
+        };
+        if body.len() < PACKED_ASIDE_FROM {
+            return in_place(&self, body);
+        }
+        let (prepared, body) = (Arc::clone(&self), body.clone());
+        tokio::task::spawn_blocking(move || in_place(&prepared, &body)).await.ok().flatten()
+    }
 }
 
 #[cfg(test)]
@@ -144,9 +142,12 @@ mod tests {
         for request in &requests {
             let part = prepared.part(request).expect("it is kept");
             assert_eq!(part.body, request.key.repeat(100));
-            let packed = Arc::clone(&part.prepared).gzip(&part.body).await;
-            let again = prepared.part(request).expect("it is kept");
-            assert_eq!(Arc::clone(&again.prepared).gzip(&again.body).await.as_ptr(), packed.as_ptr());
+            for coding in [Coding::Gzip, Coding::Zstd] {
+                let packed = Arc::clone(&part.prepared).pack(&part.body, coding).await.expect("it is smaller");
+                let again = prepared.part(request).expect("it is kept");
+                let once_more = Arc::clone(&again.prepared).pack(&again.body, coding).await;
+                assert_eq!(once_more.map(|again| again.as_ptr()), Some(packed.as_ptr()));
+            }
         }
         for number in 0..2 * MOST_PARTS {
             prepared.keep_part(&request(&format!("X{number}")), Bytes::from_static(b"x"));

@@ -41,8 +41,10 @@ pub(crate) fn script(name: &str, exchange: &Exchange, gateway: &Running) -> Comm
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    if name.starts_with("python_binance") {
-        command.env("PYTHONPATH", tools.join("python-binance"));
+    for (of, package) in [("python_binance", "python-binance"), ("zstd", "zstd")] {
+        if name.starts_with(of) {
+            command.env("PYTHONPATH", tools.join(package));
+        }
     }
     command
 }
@@ -111,6 +113,14 @@ async fn is_served_while_the_exchange_hangs(script: &str) {
     // One question of a client may be answered here (a ping) or cost several answers.
     let served = gateway.traffic().last_good - before;
     assert!(served >= report.calls / 2, "{served} last good answers: {report:?}");
+}
+
+/// As they are installed with a package for zstd, and with no header of our own.
+#[tokio::test]
+async fn clients_that_unpack_zstd_get_the_same_bytes_in_it() {
+    let (exchange, gateway) = still_exchange_and_gateway(&[("fresh_for", "10m")]).await;
+    let report = client("zstd_clients.py", "gateway", &exchange, &gateway).await;
+    assert_eq!(report.calls, 20);
 }
 
 macro_rules! clients {

@@ -5,19 +5,20 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::exchange::answer::{USED_WEIGHT, USED_WEIGHT_1M};
 use crate::response::cached::Form;
+use crate::response::coding::Coding;
 use crate::response::label::{CACHE_STATUS, Label};
 
 /// The heads of an answer, by the form in which it is sent; those that were sent.
 #[derive(Default)]
-pub(super) struct Heads([[Option<Head>; 2]; 2]);
+pub(super) struct Heads([[Option<Head>; Coding::COUNT]; 2]);
 
 impl Heads {
     pub(super) fn get(&self, form: Form) -> Option<&Head> {
-        self.0[usize::from(form.is_known)][usize::from(form.is_packed)].as_ref()
+        self.0[usize::from(form.is_known)][form.coding.place()].as_ref()
     }
 
     pub(super) fn set(&mut self, form: Form, head: Head) {
-        self.0[usize::from(form.is_known)][usize::from(form.is_packed)] = Some(head);
+        self.0[usize::from(form.is_known)][form.coding.place()] = Some(head);
     }
 }
 

@@ -15,17 +15,18 @@ use super::head::{Head, Heads};
 use crate::app::App;
 use crate::exchange::part::cut_out;
 use crate::response::cached::Form;
+use crate::response::coding::Coding;
 use crate::response::etag::{Comparison, EntityTag};
-use crate::response::gzip_cache;
 use crate::response::label::Label;
 use crate::response::list::List;
+use crate::response::packed_lists;
 use crate::response::payload::Payload;
-use crate::response::prepared::{GZIP_FROM, Prepared, PreparedPart};
+use crate::response::prepared::{PACKED_FROM, Prepared, PreparedPart};
 
 /// An answer of memory. It keeps no more of memory's than a short part.
 pub(super) enum Kept {
     Entry { repeat: line::Repeat, body: Body },
-    Candles { repeat: candles::Repeat, packed: Option<gzip_cache::Kept> },
+    Candles { repeat: candles::Repeat, packed: [Option<packed_lists::Kept>; Coding::COUNT] },
 }
 
 /// The body of an answer that is of one entry.
@@ -54,18 +55,19 @@ impl Kept {
             _ if request.projection == Projection::Whole => (Body::Whole, answer.body().len()),
             Some(part) => (Body::Part(Arc::downgrade(&part)), part.body.len()),
             None => {
-                let bytes = cut_out(answer, &prepared, request).filter(|bytes| bytes.len() < GZIP_FROM)?;
+                let bytes = cut_out(answer, &prepared, request).filter(|bytes| bytes.len() < PACKED_FROM)?;
                 (Body::Copied(Bytes::copy_from_slice(&bytes), EntityTag::of_answer(&bytes)), bytes.len())
             }
         };
-        Some((Kept::Entry { repeat, body }, length >= GZIP_FROM))
+        Some((Kept::Entry { repeat, body }, length >= PACKED_FROM))
     }
 
     /// The candles that answered `question`, and whether they are long enough to be packed.
     pub(super) fn of_candles(app: &App, question: &Question, slice: &Slice) -> Option<(Kept, bool)> {
         let repeat = app.engine.candles.repeat(question, slice)?;
-        let is_packable = List::of(&slice.runs).remaining() >= GZIP_FROM;
-        let packed = if is_packable { app.gzip_cache.kept(&slice.runs) } else { None };
+        let is_packable = List::of(&slice.runs).remaining() >= PACKED_FROM;
+        let packed = |coding| if is_packable { app.packed_lists.kept(&slice.runs, coding) } else { None };
+        let packed = [None, packed(Coding::Gzip), packed(Coding::Zstd)];
         Some((Kept::Candles { repeat, packed }, is_packable))
     }
 
@@ -84,28 +86,28 @@ impl Kept {
         &self,
         app: &App,
         plan: &Plan,
-        is_packed: bool,
+        coding: Coding,
         condition: Option<&HeaderMap>,
         heads: &'a Heads,
     ) -> Option<Given<'a>> {
         // Lists of candles have no tag that a condition could name.
-        let of_candles = Form { is_packed, is_known: false };
+        let of_candles = Form { coding, is_known: false };
         let (form, label, body) = match (self, plan) {
             (Kept::Entry { repeat, body }, Plan::Cached(line)) => {
                 let region = Keeper::region(app, line.load());
                 let stopwatch = region.composite().stopwatch();
                 let answer = repeat.answer()?;
-                let (is_known, body) = body.of(&answer, is_packed, condition)?;
-                let form = Form { is_packed, is_known };
+                let (is_known, body) = body.of(&answer, coding, condition)?;
+                let form = Form { coding, is_known };
                 heads.get(form)?;
                 region.composite().count_timed(answer.outcome(), stopwatch);
                 (form, Label::from(&answer), Payload::Whole(body))
             }
-            (Kept::Candles { repeat, packed }, Plan::Candles(question)) if is_packed => {
+            (Kept::Candles { repeat, packed }, Plan::Candles(question)) if coding != Coding::Identity => {
                 heads.get(of_candles)?;
-                let gzip = app.gzip_cache.get(packed.as_ref()?)?;
+                let body = app.packed_lists.get(packed[coding.place()].as_ref()?)?;
                 let slice = app.engine.candles.again(question, repeat, |_, _| {})?;
-                (of_candles, Label::from(&slice), Payload::Whole(gzip))
+                (of_candles, Label::from(&slice), Payload::Whole(body))
             }
             (Kept::Candles { repeat, .. }, Plan::Candles(question)) => {
                 heads.get(of_candles)?;
@@ -122,18 +124,18 @@ impl Kept {
 
 impl Body {
     /// Whether the client has it, and what it gets.
-    fn of(&self, answer: &Answer, is_packed: bool, condition: Option<&HeaderMap>) -> Option<(bool, Bytes)> {
+    fn of(&self, answer: &Answer, coding: Coding, condition: Option<&HeaderMap>) -> Option<(bool, Bytes)> {
         let is_known = |etag: Option<&EntityTag>| {
             let names = |(asked, etag): (_, &EntityTag)| etag.is_named(asked, &IF_NONE_MATCH, Comparison::Weak);
             condition.zip(etag).is_some_and(names)
         };
         let prepared = |prepared: &Prepared, body: &Bytes| match is_known(prepared.etag.as_ref()) {
             true => Some((true, Bytes::new())),
-            false if is_packed => Some((false, prepared.packed()?)),
-            false => Some((false, body.clone())),
+            false if coding == Coding::Identity => Some((false, body.clone())),
+            false => Some((false, prepared.packed(coding)?)),
         };
         match self {
-            Body::Whole if condition.is_none() && !is_packed => Some((false, answer.body().clone())),
+            Body::Whole if condition.is_none() && coding == Coding::Identity => Some((false, answer.body().clone())),
             Body::Whole => prepared(&Prepared::of(answer), answer.body()),
             Body::Part(part) => {
                 let part = part.upgrade()?;
