@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""What lastgood costs as a process: a miss over the direct call, a stampede on one cold key, a start, an idle connection.
+"""What lastgood costs as a process: a miss over the direct call, a stampede on one cold key, a start, an idle connection, packing.
 
-    benches/costs.py [--only misses,stampedes,starts,idle] [--lastgood PROGRAM] [--before PROGRAM]
+    benches/costs.py [--only misses,stampedes,starts,idle,packing] [--lastgood PROGRAM] [--before PROGRAM]
 
 A miss is measured in turns with the direct call to the simulated exchange, and with the same by way of an nginx that keeps nothing,
 where there is one, and by way of another build (`--before`); the gateways have an embedded store. In a stampede 500 clients of each gateway ask for the same at once, and the
 exchange takes 200 ms; of two gateways each has its own clients, and both have one Redis. A start counts from the fork to the first
-answer; the store is filled with values of 64 KB that do not compress.
+answer; the store is filled with values of 64 KB that do not compress. Packing is the time of the first answer in a coding over that of the
+next, with the bytes that are sent.
 """
 import argparse, atexit, http.client, json, os, resource, signal, socket, statistics, subprocess, tempfile, threading, time
 
 from instructions import ask
-from servers import Servers, free_port, get
+from servers import CODINGS, Servers, free_port, get
 
 STARTS, VALUES, VALUE, IDLE = 7, 16_384, 64 << 10, 2_000
 # As many questions as the exchange allows in a minute, asked four times.
@@ -87,7 +88,7 @@ def stampedes(folder, program):
 
 def post(port, target, body):
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    connection.request("POST", target, body)
+    connection.request("POST", target, body, {"Content-Type": "application/json"})
     assert connection.getresponse().status < 300
 
 
@@ -198,13 +199,43 @@ def idle(folder, program):
     gateway.end()
 
 
+def packing(folder, program):
+    servers, rounds = Servers(folder, program, None), 5
+    try:
+        exchange = servers.serve("exchange", [servers.lastgood, "sim", "--listen", "127.0.0.1:PORT"], core=1).port
+        gateway = servers.gateway("lastgood", servers.lastgood, exchange).port
+        for region, target in (
+            ("exchange_info", "/api/v3/exchangeInfo"),
+            ("ticker_24hr", "/api/v3/ticker/24hr"),
+            ("klines", "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000"),
+        ):
+            sizes, took = {}, {coding: [] for coding in CODINGS[1:]}
+            for _ in range(rounds):
+                post(gateway, "/api/cache/invalidate", json.dumps({"region": region, "hard": True}))
+                for coding in CODINGS:
+                    times = []
+                    for _ in range(5):
+                        began = time.perf_counter()
+                        status, _, body = get(gateway, target, coding)
+                        times.append(time.perf_counter() - began)
+                        assert status == 200, (target, status)
+                    sizes[coding] = len(body)
+                    if coding:
+                        took[coding].append(times[0] - statistics.median(times[1:]))
+            for coding in CODINGS[1:]:
+                what = f"{target.partition('?')[0]} in {coding}: {sizes[coding] / 1e3:,.0f} KB of {sizes[None] / 1e3:,.0f}"
+                line(what, f"{statistics.median(took[coding]) * 1e3:.1f} ms", "")
+    finally:
+        servers.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="misses,stampedes,starts,idle")
+    parser.add_argument("--only", default="misses,stampedes,starts,idle,packing")
     parser.add_argument("--lastgood", default="target/release/lastgood", help="the program; by default the release build")
     parser.add_argument("--before", type=os.path.abspath, help="another build, for misses in turns with it")
     chosen = parser.parse_args()
-    parts = {"misses": lambda *given: misses(*given, chosen.before), "stampedes": stampedes, "starts": starts, "idle": idle}
+    parts = {"misses": lambda *given: misses(*given, chosen.before), "stampedes": stampedes, "starts": starts, "idle": idle, "packing": packing}
     resource.setrlimit(resource.RLIMIT_NOFILE, (3 * IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     line("", "median", "bound")
     for part in chosen.only.split(","):

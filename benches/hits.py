@@ -15,15 +15,17 @@ import argparse, os, re, resource, statistics, subprocess, sys, tempfile
 from servers import Servers
 
 CASES = {
-    "ticker": ("/api/v3/ticker/price?symbol=BTCUSDT", False),
-    "one symbol": ("/api/v3/exchangeInfo?symbol=BTCUSDT", False),
-    "klines": ("/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000", False),
-    "klines sliced": ("/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime={second_candle}&limit=997", False),
-    "klines gzip": ("/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000", True),
-    "exchangeInfo": ("/api/v3/exchangeInfo", False),
-    "exchangeInfo gzip": ("/api/v3/exchangeInfo", True),
-    "kv value": ("/v1/kv/kv/settings", False),
-    "declared route": ("/v1/quotes/BTCUSDT?days=30", False),
+    "ticker": ("/api/v3/ticker/price?symbol=BTCUSDT", None),
+    "one symbol": ("/api/v3/exchangeInfo?symbol=BTCUSDT", None),
+    "klines": ("/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000", None),
+    "klines sliced": ("/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime={second_candle}&limit=997", None),
+    "klines gzip": ("/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000", "gzip"),
+    "klines zstd": ("/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000", "zstd"),
+    "exchangeInfo": ("/api/v3/exchangeInfo", None),
+    "exchangeInfo gzip": ("/api/v3/exchangeInfo", "gzip"),
+    "exchangeInfo zstd": ("/api/v3/exchangeInfo", "zstd"),
+    "kv value": ("/v1/kv/kv/settings", None),
+    "declared route": ("/v1/quotes/BTCUSDT?days=30", None),
 }
 PIPELINE = """
 init = function(args)
@@ -54,10 +56,10 @@ def arguments():
     return chosen
 
 
-def wrk(port, target, gzip, connections, seconds, way, folder, both):
+def wrk(port, target, coding, connections, seconds, way, folder, both):
     """Requests a second, how many in all, and the 99th percentile in milliseconds."""
     command = ["taskset", "-c", "0,1" if both else "1", "wrk", "-t2" if both else "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
-    command += ["-H", "Accept-Encoding: gzip"] if gzip else []
+    command += ["-H", f"Accept-Encoding: {coding}"] if coding else []
     command += ["-H", "Connection: close"] if way == "close" else []
     if way == "pipeline":
         script = os.path.join(folder, "pipeline.lua")
@@ -79,14 +81,14 @@ def wrk(port, target, gzip, connections, seconds, way, folder, both):
 def measure(servers, name, case, connections, way, chosen):
     """For each server that has this body a list of (requests a second, CPU µs a request, p99 ms, part of the load's core that is busy),
     a round each."""
-    target, gzip = case
+    target, coding = case
     measured = [server for server in servers.all if (name, server.name) not in servers.unlike]
     rounds = {server.name: [] for server in measured}
     for number in range(-1, chosen.rounds):
         for server in measured:
             seconds = chosen.seconds if number >= 0 else 1
             before = server.cpu_seconds()
-            rate, count, p99, busy = wrk(server.port, target, gzip, connections, seconds, way, servers.folder, chosen.both)
+            rate, count, p99, busy = wrk(server.port, target, coding, connections, seconds, way, servers.folder, chosen.both)
             cpu = (server.cpu_seconds() - before) * 1e6 / count
             if number >= 0:
                 rounds[server.name].append((rate, cpu, p99, busy))

@@ -85,8 +85,8 @@ def written(target, more=""):
 
 
 def count(servers, exchange, name, folder):
-    target, gzip = CASES[KNOWN.get(name, name)]
-    encoding = "Accept-Encoding: gzip\r\n" if gzip else ""
+    target, coding = CASES[KNOWN.get(name, name)]
+    encoding = f"Accept-Encoding: {coding}\r\n" if coding else ""
 
     def warm(connection):
         # The first loads the answer; the others warm the parts that are made once.

@@ -15,11 +15,21 @@ pub struct Recorded {
     pub body: Bytes,
 }
 
-/// Answers by target: for each target the one without and the one with gzip.
-pub type Answers<T> = HashMap<String, [T; 2]>;
+/// Answers by target: for each target the one without a content coding, with gzip and with zstd.
+pub type Answers<T> = HashMap<String, [T; 3]>;
+
+/// Which of them a request with this `Accept-Encoding` gets. A bench names one coding, so that the first letter tells.
+#[must_use]
+pub fn form(accept_encoding: Option<&[u8]>) -> usize {
+    match accept_encoding.and_then(<[u8]>::first) {
+        Some(b'g') => 1,
+        Some(b'z') => 2,
+        _ => 0,
+    }
+}
 
 /// Reads what `benches/hits.py` has recorded, and makes of each answer what a server needs: of the answer number N there are the
-/// files `N.target`, `N.0.headers` and `N.0.body`, and for gzip `N.1.headers` and `N.1.body`.
+/// files `N.target`, `N.0.headers` and `N.0.body`, for gzip `N.1.headers` and `N.1.body`, and for zstd those with a 2.
 ///
 /// # Errors
 ///
@@ -35,7 +45,7 @@ pub fn recorded<T>(folder: &Path, make: impl Fn(Recorded) -> T) -> io::Result<An
             let headers = fields.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect();
             Ok(make(Recorded { headers, body: std::fs::read(file("body"))?.into() }))
         };
-        answers.insert(target, [read(0)?, read(1)?]);
+        answers.insert(target, [read(0)?, read(1)?, read(2)?]);
     }
     Ok(answers)
 }

@@ -62,6 +62,8 @@ sources = [{{ api = "quotes", path = "/api/v3/depth", query = {{ symbol = "{{sym
 """
 # Varnish would keep gzip alone, and unpack it for each reader who does not take it.
 VARNISH = ["-p", "http_gzip_support=off", "-p", "thread_pools=1", "-p", "thread_pool_min=50", "-p", "workspace_client=64k"]
+# The forms of an answer, by their content coding.
+CODINGS = (None, "gzip", "zstd")
 OWN_HEADERS = ("connection", "content-length", "date", "keep-alive", "transfer-encoding")
 
 
@@ -71,9 +73,9 @@ def free_port():
         return bound.getsockname()[1]
 
 
-def get(port, target, gzip=False):
+def get(port, target, coding=None):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", target, headers={"Accept-Encoding": "gzip" if gzip else "identity"})
+    connection.request("GET", target, headers={"Accept-Encoding": coding or "identity"})
     answer = connection.getresponse()
     return answer.status, answer.getheaders(), answer.read()
 
@@ -147,21 +149,21 @@ class Servers:
         if self.before:
             self.all.append(self.gateway("before", self.before, exchange.port))
         rows = json.loads(get(self.all[0].port, cases["klines"][0])[2])
-        cases = {name: (target.format(second_candle=rows[1][0]), gzip) for name, (target, gzip) in cases.items()}
+        cases = {name: (target.format(second_candle=rows[1][0]), coding) for name, (target, coding) in cases.items()}
         answers = self.record(sorted({target for target, _ in cases.values()}))
         origin = self.serve("origin", [os.path.join(self.programs, "by_hand"), "127.0.0.1:PORT", answers, "origin"], core=1).port
         for name, command in self.peers(answers, origin).items():
             if not wanted or name in wanted:
                 self.all.append(self.serve(name, *command))
-        for name, (target, gzip) in cases.items():
+        for name, (target, coding) in cases.items():
             sizes = {}
             for server in self.all:
                 for _ in range(3):
-                    status, _, body = get(server.port, target, gzip)
+                    status, _, body = get(server.port, target, coding)
                     if status != 200:
                         sys.exit(f"{server.name} answers {target} with {status}")
                 sizes[server.name] = len(body)
-            # HAProxy gives an identity body that it has to those who take gzip, too.
+            # HAProxy gives an identity body that it has to those who take a coding, too.
             self.unlike |= {(name, server) for server, size in sizes.items() if abs(size / sizes["lastgood"] - 1) > 0.02}
         return cases
 
@@ -171,8 +173,8 @@ class Servers:
         for number, target in enumerate(targets):
             with open(f"{folder}/{number}.target", "w") as file:
                 file.write(target)
-            for form, gzip in enumerate((False, True)):
-                _, headers, body = get(self.all[0].port, target, gzip)
+            for form, coding in enumerate(CODINGS):
+                _, headers, body = get(self.all[0].port, target, coding)
                 with open(f"{folder}/{number}.{form}.body", "wb") as file:
                     file.write(body)
                 with open(f"{folder}/{number}.{form}.headers", "w") as file:

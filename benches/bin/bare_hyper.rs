@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use lastgood_benches::{Answers, Recorded, recorded};
+use lastgood_benches::{Answers, Recorded, form, recorded};
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -47,13 +47,13 @@ async fn main() -> std::io::Result<()> {
 
 fn answer(answers: &Answers<Recorded>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-    let gzip = request.headers().get(ACCEPT_ENCODING).is_some_and(|accepted| accepted == "gzip");
+    let form = form(request.headers().get(ACCEPT_ENCODING).map(HeaderValue::as_bytes));
     let Some(forms) = answers.get(target) else {
         let mut missing = Response::default();
         *missing.status_mut() = StatusCode::NOT_FOUND;
         return missing;
     };
-    let recorded = &forms[usize::from(gzip)];
+    let recorded = &forms[form];
     let mut headers = HeaderMap::with_capacity(recorded.headers.len() + 2);
     headers.extend(recorded.headers.iter().cloned());
     let mut response = Response::new(Full::new(recorded.body.clone()));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use lastgood_benches::{Answers, Recorded, recorded};
+use lastgood_benches::{Answers, Recorded, form, recorded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -97,9 +97,9 @@ fn parse<'a>(answers: &'a Answers<Prepared>, input: &[u8]) -> io::Result<Option<
         httparse::Status::Partial => return Ok(None),
     };
     let encoding = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("accept-encoding"));
-    let gzip = encoding.is_some_and(|header| header.value.starts_with(b"gzip"));
+    let form = form(encoding.map(|header| header.value));
     let forms = request.path.and_then(|target| answers.get(target));
-    forms.map(|forms| Some((length, &forms[usize::from(gzip)]))).ok_or_else(|| io::Error::other("an unknown target"))
+    forms.map(|forms| Some((length, &forms[form]))).ok_or_else(|| io::Error::other("an unknown target"))
 }
 
 async fn write_both(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {

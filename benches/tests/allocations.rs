@@ -155,6 +155,7 @@ fn a_hit_over_http_allocates_little() {
     const KLINES: &str = "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000";
     const TICKER: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
     const GZIP: &str = "Accept-Encoding: gzip\r\n";
+    const ZSTD: &str = "Accept-Encoding: gzip, deflate, br, zstd\r\n";
     const KNOWN: &str = "If-None-Match: ETAG\r\n";
     let mut wrong = Vec::new();
     for (target, more, most) in [
@@ -162,8 +163,10 @@ fn a_hit_over_http_allocates_little() {
         (TICKER, KNOWN, 2.0),
         ("/api/v3/exchangeInfo", "", 2.0),
         ("/api/v3/exchangeInfo", GZIP, 2.0),
+        ("/api/v3/exchangeInfo", ZSTD, 2.0),
         (KLINES, "", 3.0),
         (KLINES, GZIP, 2.0),
+        (KLINES, ZSTD, 2.0),
         (VALUE, "", 2.0),
         (VALUE, KNOWN, 2.0),
         (ROUTE, "", 2.0),

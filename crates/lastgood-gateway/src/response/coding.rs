@@ -15,8 +15,8 @@ pub(crate) enum Coding {
     #[default]
     Identity,
     Gzip,
-    /// One frame (RFC 8878), whose window stays within the 8 MB of RFC 9659. In several frames it would be cut short by readers
-    /// that stop after the first.
+    /// One frame (RFC 8878), whose window stays within the 8 MB of RFC 9659. In several frames it would be cut short by
+    /// readers that stop after the first.
     Zstd,
 }
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_comes_back_and_what_would_not_be_smaller_is_not_packed() {
+    fn a_packed_body_comes_back_and_one_that_would_not_be_smaller_is_not_packed() {
         let body = "{\"symbol\":\"BTCUSDT\"},".repeat(2_000);
         let gzip = Coding::Gzip.pack(body.as_bytes()).expect("it is smaller");
         let mut unpacked = String::new();

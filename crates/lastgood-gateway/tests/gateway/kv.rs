@@ -69,7 +69,7 @@ async fn a_value_comes_back_with_its_bytes_and_its_type() {
     assert_eq!(got.header("content-encoding"), "gzip");
     assert!(got.header("etag").ends_with("-gzip\"") && got.body.len() < 500);
 
-    // What is packed already, such as a picture, goes as it is.
+    // A picture, say, is packed already and goes as it is.
     let mut state = 1_u64;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
