@@ -94,9 +94,11 @@ impl EntityTag {
         fn opaque(tag: &str, comparison: Comparison) -> &str {
             if comparison == Comparison::Weak { tag.trim_start_matches("W/") } else { tag }
         }
-        let [gzip, zstd] = self.packed();
-        let named = [&self.plain, gzip, zstd].map(|tag| opaque(tag.to_str().unwrap_or_default(), comparison));
-        let is_meant = |tag: &str| tag == "*" || named.contains(&opaque(tag, comparison));
+        let is_this = |own: &HeaderValue, tag: &str| {
+            opaque(own.to_str().unwrap_or_default(), comparison) == opaque(tag, comparison)
+        };
+        let is_packed = |tag: &str| self.packed().iter().any(|own| is_this(own, tag));
+        let is_meant = |tag: &str| tag == "*" || is_this(&self.plain, tag) || is_packed(tag);
         lists.any(|list| list.split(',').map(str::trim).any(is_meant))
     }
 }
