@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What lastgood costs as a process: a miss over the direct call, a stampede on one cold key, a start, an idle connection, packing.
+"""What lastgood costs as a process: a miss over the direct call, a stampede on one cold key, a start, an idle connection, packing, gateways together.
 
-    benches/costs.py [--only misses,stampedes,starts,idle,packing] [--lastgood PROGRAM] [--before PROGRAM]
+    benches/costs.py [--only misses,stampedes,starts,idle,packing,nodes] [--lastgood PROGRAM] [--before PROGRAM]
 
 A miss is measured in turns with the direct call to the simulated exchange, and with the same by way of an nginx that keeps nothing,
 where there is one, and by way of another build (`--before`); the gateways have an embedded store. In a stampede 500 clients of each gateway ask for the same at once, and the
 exchange takes 200 ms; of two gateways each has its own clients, and both have one Redis. A start counts from the fork to the first
 answer; the store is filled with values of 64 KB that do not compress. Packing is the time of the first answer in a coding over that of the
-next, with the bytes that are sent.
+next, with the bytes that are sent. Nodes: one, two and four gateways on one Redis without clients, and how soon each other one serves what was put at one.
 """
 import argparse, atexit, http.client, json, os, resource, signal, socket, statistics, subprocess, tempfile, threading, time
 
@@ -229,13 +229,69 @@ def packing(folder, program):
         servers.stop()
 
 
+def commands(redis):
+    """How many commands a Redis has processed."""
+    with socket.create_connection(("127.0.0.1", redis)) as connection:
+        connection.sendall(b"INFO stats\r\n")
+        text = b""
+        while b"total_commands_processed:" not in text or not text.endswith(b"\r\n"):
+            text += connection.recv(1 << 16)
+    return int(text.split(b"total_commands_processed:")[1].split(b"\r")[0])
+
+
+def nodes(folder, program):
+    for count in (1, 2, 4):
+        servers = Servers(folder, program, None)
+        try:
+            exchange = servers.serve("exchange", [servers.lastgood, "sim", "--listen", "127.0.0.1:PORT"], core=1).port
+            redis = servers.serve("redis", ["redis-server", "--port", "PORT", "--save", ""], core=1).port
+            store = f"redis://127.0.0.1:{redis}"
+            gateways = [servers.gateway(f"nodes{count}{node}", servers.lastgood, exchange, store=store) for node in range(count)]
+            time.sleep(3)
+            asked, spent, seconds = commands(redis), sum(gateway.cpu_seconds() for gateway in gateways), 20
+            time.sleep(seconds)
+            spent = (sum(gateway.cpu_seconds() for gateway in gateways) - spent) / seconds / count
+            asked = (commands(redis) - asked) / seconds / count
+            line(f"{count} on one Redis: CPU of each, without clients", f"{spent * 1e3:.1f} ms/s", "")
+            line("  commands of each to Redis", f"{asked:.1f}/s", "")
+            if count > 1:
+                late = heard([gateway.port for gateway in gateways])
+                line("  what was put at one is served by another after", f"{late:.1f} ms", "")
+        finally:
+            servers.stop()
+
+
+def heard(ports):
+    """Milliseconds from the answer to a put until each other gateway, which held the value before, serves the new one: the median."""
+    connections = [http.client.HTTPConnection("127.0.0.1", port) for port in ports]
+
+    def ask_one(connection, method, body=None):
+        connection.request(method, "/v1/kv/kv/settings", body)
+        answer = connection.getresponse()
+        given = answer.read()
+        assert answer.status < 300, answer.status
+        return given
+
+    late = []
+    for number in range(20):
+        value = str(number).encode()
+        ask_one(connections[0], "PUT", value)
+        for connection in connections[1:]:
+            began = time.perf_counter()
+            while ask_one(connection, "GET") != value:
+                pass
+            late.append((time.perf_counter() - began) * 1e3)
+        time.sleep(0.1)
+    return statistics.median(late)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="misses,stampedes,starts,idle,packing")
+    parser.add_argument("--only", default="misses,stampedes,starts,idle,packing,nodes")
     parser.add_argument("--lastgood", default="target/release/lastgood", help="the program; by default the release build")
     parser.add_argument("--before", type=os.path.abspath, help="another build, for misses in turns with it")
     chosen = parser.parse_args()
-    parts = {"misses": lambda *given: misses(*given, chosen.before), "stampedes": stampedes, "starts": starts, "idle": idle, "packing": packing}
+    parts = {"misses": lambda *given: misses(*given, chosen.before), "stampedes": stampedes, "starts": starts, "idle": idle, "packing": packing, "nodes": nodes}
     resource.setrlimit(resource.RLIMIT_NOFILE, (3 * IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     line("", "median", "bound")
     for part in chosen.only.split(","):
