@@ -107,8 +107,8 @@ impl Admin {
     fn admit_bearer(&self, headers: &HeaderMap) -> Result<(), Response> {
         match self.is_sent_with(headers) {
             Some(true) => Ok(()),
-            Some(false) => Err(unauthorized("The bearer token is not admin.token.")),
-            None => Err(unauthorized("This takes the admin token: send `Authorization: Bearer TOKEN`.")),
+            Some(false) => Err(unauthorized("The token that was sent is not admin.token.")),
+            None => Err(unauthorized("This takes the admin token, sent as `Authorization: Bearer TOKEN`.")),
         }
     }
 

@@ -30,7 +30,12 @@ const NAMES: [&[u8]; 13] = [
 const LINE_NAMES: [&[u8]; 2] = [b"authorization", b"cookie"];
 
 /// What stands for credentials in the URLs of our own messages.
-const PLACEHOLDERS: [&[u8]; 3] = [b"user:password", b"[user:password", b"default:TOKEN"];
+const PLACEHOLDERS: [&[u8]; 5] = [b"user", b"user:password", b"[user:password", b"default:TOKEN", b"app:PASSWORD"];
+/// What stands for a secret in our own messages, or is no value at all: `bearer token`.
+const NO_SECRETS: [&[u8]; 6] = [b"PASSWORD", b"TOKEN", b"Bearer TOKEN", b"DEFAULT", b"token", "…".as_bytes()];
+/// What precedes the name of a variable, and the default behind that.
+const VARIABLE: &[u8] = b"env:";
+const DEFAULT: &[u8] = b":-";
 
 /// Authentication schemes whose parameters stand in quotes.
 const QUOTING_SCHEMES: [&[u8]; 4] = [b"digest ", b"oauth ", b"hawk ", b"signature "];
@@ -162,6 +167,12 @@ impl<'a> Scanner<'a> {
 
     fn after_word(&self, word: Range<usize>) -> Option<Secret> {
         let text = &self.bytes[word.clone()];
+        if self.bytes[..word.start].ends_with(VARIABLE) {
+            let start = word.end + DEFAULT.len();
+            let is_given = self.has(word.end, DEFAULT) && !self.is_no_secret(start);
+            let end = self.unquoted_end(start, false);
+            return (is_given && end > start).then(|| Secret::bare(start..end));
+        }
         let ends_with = |names: &[&[u8]]| {
             names
                 .iter()
@@ -174,7 +185,7 @@ impl<'a> Scanner<'a> {
         } else if text.eq_ignore_ascii_case(b"bearer") {
             let start = self.while_from(word.end, |byte| byte == b' ');
             let end = self.unquoted_end(start, false);
-            (start > word.end && end > start).then(|| Secret::bare(start..end))
+            (start > word.end && end > start && !self.is_no_secret(start)).then(|| Secret::bare(start..end))
         } else {
             None
         }
@@ -204,6 +215,9 @@ impl<'a> Scanner<'a> {
             at += 3;
         }
         let quote = self.quote(at);
+        if self.is_no_secret(quote.end) {
+            return None;
+        }
         if !quote.is_empty() {
             return Some(Secret::bare(quote.end..self.closing(&quote)));
         }
@@ -216,6 +230,25 @@ impl<'a> Scanner<'a> {
             name_quote = 0..0;
         }
         (end > at).then_some(Secret { span: at..end, quote: name_quote })
+    }
+
+    /// Whether what stands there is a placeholder of ours or a variable's name, and nothing follows it.
+    fn is_no_secret(&self, at: usize) -> bool {
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        let ends = |rest: &[u8]| match rest {
+            [] | [b'`' | b'"' | b'\'' | b'\n', ..] => true,
+            [b'.' | b',' | b';' | b')', rest @ ..] => rest.first().is_none_or(|next| matches!(next, b' ' | b'\n' | b'"')),
+            [b' ', rest @ ..] => !rest.starts_with(b"="),
+            _ => false,
+        };
+        // A command in a shell's line, which makes it.
+        if rest.starts_with(b"$(") {
+            return true;
+        }
+        if let Some(name) = rest.strip_prefix(VARIABLE) {
+            return ends(&name[name.iter().take_while(|byte| is_word(**byte)).count()..]);
+        }
+        NO_SECRETS.iter().any(|known| rest.strip_prefix(*known).is_some_and(ends))
     }
 
     /// Headers in debug form: `"name", "value"` and `name: "name", value: "value"`.
@@ -342,6 +375,9 @@ fn is_word(byte: u8) -> bool {
 }
 
 #[cfg(test)]
+mod own_words;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -384,6 +420,9 @@ mod tests {
             ("wss://h/ws/aaaaaaaaaabbbbbbbbbbccccccccccddddddddddSECRET", "wss://h/ws/***"),
             ("ключ_token=SECRETключ конец", "ключ_token=*** конец"),
             ("admin_token=SECRET, next", "admin_token=***, next"),
+            ("Bearer TOKENSECRET and Bearer TOKEN=SECRET", "Bearer *** and Bearer ***"),
+            ("Authorization: Bearer TOKEN-SECRET", "Authorization: ***"),
+            ("env:ADMIN_TOKEN:-SECRET, token=env:SECRET:SECRET", "env:ADMIN_TOKEN:-***, token=***"),
             ("token=\"SECRET that never ends", "token=\"***"),
         ] {
             assert_eq!(redact(text), expected);
@@ -403,6 +442,9 @@ mod tests {
             "Signature for this request is not valid.",
             "token::parse and max_tokens=5",
             "the key is btcusdt, 14 tokens",
+            "sent as `Authorization: Bearer TOKEN`, with the bearer token of the gateway",
+            "in place of \"env:GATE_TOKEN\", or a default: \"env:GATE_TOKEN:-DEFAULT\"",
+            "token = \"env:LASTGOOD_ADMIN_TOKEN\"",
             "set LASTGOOD_ADMIN_TOKEN (make one with: openssl rand -hex 32), or listen elsewhere",
         ] {
             assert!(matches!(redact(text), Cow::Borrowed(same) if same == text), "{text}");

@@ -49,7 +49,7 @@ Examples:
   lastgood credentials add main --user 42 --environment testnet
 
 With --user it is asked with for /v1/symbols/MARKET when your backend sends `X-Lastgood-User: 42` \
-and the admin token. The first line of standard input is the API key; what follows is the secret: one line, \
+and the admin token. The first line of standard input is the API key; what follows is the secret, in one line, \
 or for ed25519 the private key in PEM (openssl genpkey -algorithm ed25519).")]
     Add(Add),
     /// List the credentials, with no more of a key than its first four characters
@@ -261,7 +261,7 @@ fn add_one(add: &Add, settings: &Settings) -> Result<(), Failure> {
         return say_json(&serde_json::json!({ "added": shown }));
     }
     let (whose, taken_up) = match &shown.user {
-        None => (String::new(), "when it is started again"),
+        None => (String::new(), "at SIGHUP or when it is started again"),
         Some(user) => (format!(" of {user}"), "within half a minute"),
     };
     say(format!(

@@ -92,7 +92,7 @@ fn hint_on_writes(why: &str) -> &'static str {
 
 /// Parts of an error's lower-case text, and what helps against it. The first that fits is it.
 const HINTS: [(&[&str], &str); 17] = [
-    (&["sentinel_password"], "give the Sentinels' own password: redis+sentinel://…/SERVICE?sentinel_password=PASSWORD"),
+    (&["sentinel_password"], "give the Sentinels' own password, as in redis+sentinel://…/SERVICE?sentinel_password=PASSWORD"),
     (
         &["knows no service"],
         "correct the service: redis+sentinel://host:26379/SERVICE, the name in the Sentinels' own configuration",
@@ -139,7 +139,7 @@ const HINTS: [(&[&str], &str); 17] = [
     ),
     (
         &["wrongpass", "noauth", "auth", "password"],
-        "check user and password: redis://user:password@host:port, special characters percent-encoded",
+        "check user and password, as in redis://user:password@host:port, special characters percent-encoded",
     ),
     (&["refused"], "start Redis, or correct host and port; meanwhile the gateway works without it"),
     (&["resolve", "lookup", "name or service"], "correct the host name"),
