@@ -36,10 +36,16 @@ impl Admin {
         Admin { token: RwLock::new(token), site }
     }
 
-    /// From now on this is the token, and these are the gateway's names.
-    pub(crate) fn change(&self, token: Option<SecretString>, hosts: &[String]) {
-        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+    /// From now on this is the token, and these are the gateway's names. A token is not taken away: a file that was cut short
+    /// would open the door. Says whether one stays that is no longer configured.
+    pub(crate) fn change(&self, token: Option<SecretString>, hosts: &[String]) -> bool {
         self.site.is_named(hosts);
+        let mut own = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        match token {
+            Some(token) => *own = Some(token),
+            None => return own.is_some(),
+        }
+        false
     }
 
     fn token(&self) -> RwLockReadGuard<'_, Option<SecretString>> {

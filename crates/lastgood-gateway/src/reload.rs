@@ -26,6 +26,8 @@ pub struct Reloaded {
     pub need_restart: Vec<String>,
     /// What could not be read again; what was in force there still is.
     pub failed: Vec<String>,
+    /// Why nothing at all was taken over.
+    pub refused: Option<String>,
 }
 
 impl Gateway {
@@ -42,14 +44,22 @@ impl Gateway {
 
     async fn take_over(&self, started: &Settings, before: &Settings, now: &Settings) -> Reloaded {
         let app = &self.app;
-        let (changed, since_the_start) = (changed(before, now), changed(started, now));
+        let (mut changed, since_the_start) = (changed(before, now), changed(started, now));
         let can_change = |key: &String| AT_RUN_TIME.contains(&key.as_str());
         let is_file = |key: &String| FILES.contains(&key.as_str());
         let mut reloaded = Reloaded::default();
+        // First, because a mistake there is one of the whole configuration, of which then nothing counts.
+        match self.reconnect(before, now).await {
+            Ok(changed) => reloaded.in_force.extend(changed),
+            Err(why) => return Reloaded { refused: Some(why.to_string()), ..reloaded },
+        }
         if changed.iter().any(|key| key == "enabled") {
             app.cache.set_enabled(now.enabled);
         }
-        app.admin.change(now.admin.token.clone(), &now.hosts);
+        if app.admin.change(now.admin.token.clone(), &now.hosts) {
+            changed.retain(|key| key != "admin.token");
+            reloaded.need_restart.push("admin.token".to_owned());
+        }
         app.cors.change(&now.cors.origins);
         app.access_log.store(now.log.access, Ordering::Relaxed);
         match &self.certificate {
@@ -58,10 +68,6 @@ impl Gateway {
                 Err(why) => reloaded.failed.push(why.to_string()),
             },
             _ => reloaded.need_restart.extend(since_the_start.iter().filter(|key| is_file(key)).cloned()),
-        }
-        match self.reconnect(before, now).await {
-            Ok(changed) => reloaded.in_force.extend(changed),
-            Err(why) => reloaded.failed.push(why.to_string()),
         }
         app.engine.symbols.change_keys(AccountKeys::open(now.credentials(), now.master_key.clone()).await);
         reloaded.in_force.extend(changed.into_iter().filter(can_change));

@@ -152,7 +152,7 @@ pub(crate) fn absent(mut response: Response) -> Response {
 /// Marks an answer as one where memory holds nothing and the store did not say what it holds.
 pub(crate) fn unasked(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(X_CACHE, HeaderValue::from_static(Outcome::Miss.as_x_cache()));
+    headers.insert(X_CACHE, HeaderValue::from_static("ERROR"));
     headers.insert(CACHE_STATUS, HeaderValue::from_static("lastgood; fwd=miss; detail=store-unavailable"));
     response
 }

@@ -237,7 +237,9 @@ impl<'a> Scanner<'a> {
         let rest = self.bytes.get(at..).unwrap_or_default();
         let ends = |rest: &[u8]| match rest {
             [] | [b'`' | b'"' | b'\'' | b'\n', ..] => true,
-            [b'.' | b',' | b';' | b')', rest @ ..] => rest.first().is_none_or(|next| matches!(next, b' ' | b'\n' | b'"')),
+            [b'.' | b',' | b';' | b')', rest @ ..] => {
+                rest.first().is_none_or(|next| matches!(next, b' ' | b'\n' | b'"'))
+            }
             [b' ', rest @ ..] => !rest.starts_with(b"="),
             _ => false,
         };

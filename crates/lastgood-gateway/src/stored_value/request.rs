@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_RANGE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood::Loaded;
 
 use crate::app::App;
@@ -58,8 +59,22 @@ pub(crate) fn check_room(app: &App, body: &Bytes) -> Result<bool, Refused> {
 
 /// The body of a request, within the limits of size and time.
 pub(crate) async fn body(app: &App, request: Request) -> Result<Bytes, Refused> {
+    is_the_value(request.headers())?;
     let read = body::read(app, request, app.limits.max_body_bytes, "limits.max_body_bytes").await;
     read.map_err(|(status, detail)| Refused::new(status, &detail))
+}
+
+/// Refuses a body that is encoded, since its readers would not hear of that, and a part, which would replace the whole.
+fn is_the_value(headers: &HeaderMap) -> Result<(), Refused> {
+    let is_sent = |name| headers.get(name).is_some_and(|value: &HeaderValue| value != "identity");
+    if is_sent(CONTENT_ENCODING) {
+        let detail = "A value is kept as it is sent, without its Content-Encoding; send it as it is.";
+        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    if is_sent(CONTENT_RANGE) {
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "A value is put as a whole, and this is a part of one."));
+    }
+    Ok(())
 }
 
 /// Whether a text is a media type, with or without parameters.

@@ -85,6 +85,22 @@ async fn a_value_comes_back_with_its_bytes_and_its_type() {
 }
 
 #[tokio::test]
+async fn a_value_that_is_said_to_be_encoded_or_a_part_is_refused_and_the_one_before_stays() {
+    let gateway = start(&[]).await;
+    put(&gateway, "/v1/kv/kv/a", &[], b"whole").await;
+    for (name, value, status) in [
+        ("content-encoding", "gzip", 415),
+        ("content-encoding", "br, gzip", 415),
+        ("content-range", "bytes 0-0/5", 400),
+    ] {
+        let refused = put(&gateway, "/v1/kv/kv/a", &[(name, value)], b"x").await;
+        assert_eq!(refused.status, status, "{name}: {value}");
+    }
+    assert_eq!(put(&gateway, "/v1/kv/kv/b", &[("content-encoding", "identity")], b"x").await.status, 201);
+    assert_eq!(get(&gateway, "/v1/kv/kv/a").await.text(), "whole");
+}
+
+#[tokio::test]
 async fn a_tag_of_a_value_invalidates_it() {
     let gateway = start(&[("regions.analytics.fresh_for", "120s")]).await;
     put(&gateway, "/v1/kv/analytics/a?tags=pipeline,%20other", &[], b"1").await;

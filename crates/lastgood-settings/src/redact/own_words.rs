@@ -79,6 +79,7 @@ fn no_text_of_the_program_s_own_is_masked() {
 
 #[test]
 fn texts_are_found_as_they_are_said() {
-    let source = "say(\"one \\\"two\\\" \\\n    three\"); // \"four\"\nlet quote = '\"'; \"a\\nb\" #[cfg(test)] \"five\"";
+    let source =
+        "say(\"one \\\"two\\\" \\\n    three\"); // \"four\"\nlet quote = '\"'; \"a\\nb\" #[cfg(test)] \"five\"";
     assert_eq!(texts(source), ["one \"two\" three", "a\nb"]);
 }

@@ -65,7 +65,11 @@ impl Reloads {
             tracing::warn!(warning = warning.on_one_line(), "worth knowing of the configuration");
         }
         let now = resolved.settings;
-        let Reloaded { in_force, need_restart, failed } = gateway.reload(&self.started, &self.settings, &now).await;
+        let reloaded = gateway.reload(&self.started, &self.settings, &now).await;
+        let Reloaded { in_force, need_restart, failed, refused } = reloaded;
+        if let Some(why) = refused {
+            return tracing::error!(why, "SIGHUP: the configuration is wrong, so nothing of it was reloaded");
+        }
         if let Err(why) = self.level.change(&now.log.level) {
             tracing::error!(%why, "the level of the log stays as it is");
         }

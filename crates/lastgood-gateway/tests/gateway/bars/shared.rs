@@ -19,7 +19,7 @@ async fn with_redis_away_and_back_no_bar_is_lost() {
     // Bars put while it was away are gone with the process, and its own are there: they are not read yet.
     let gateway = start(&settings).await;
     let unknown = get(&gateway, SERIES).await;
-    assert_eq!((unknown.status, unknown.cache(), unknown.header("retry-after")), (503, "MISS", "1"));
+    assert_eq!((unknown.status, unknown.cache(), unknown.header("retry-after")), (503, "ERROR", "1"));
     assert!(unknown.header("cache-status").contains("store-unavailable"), "{}", unknown.header("cache-status"));
     assert!(unknown.text().contains("not known now"), "{}", unknown.text());
     assert_eq!(put(&gateway, SERIES, &list(&[row(1, "1.1")])).await.status, 202);

@@ -53,7 +53,7 @@ async fn with_redis_gone_values_are_taken_and_served_from_memory() {
 async fn says_that_it_does_not_know(gateway: &Running, how: &str) {
     for target in ["/v1/kv/kv/theirs", "/v1/kv/kv/nobodys", "/v1/bars/my:BTC/1h", "/v1/bars/my:BTC/1h/latest"] {
         let got = get(gateway, target).await;
-        assert_eq!((got.status, got.cache(), got.header("retry-after")), (503, "MISS", "1"), "{how} {target}");
+        assert_eq!((got.status, got.cache(), got.header("retry-after")), (503, "ERROR", "1"), "{how} {target}");
         assert!(got.header("cache-status").contains("store-unavailable"), "{how}: {}", got.header("cache-status"));
         let problem = got.json();
         assert!(problem["detail"].as_str().unwrap().contains("not known now"), "{how}: {problem}");

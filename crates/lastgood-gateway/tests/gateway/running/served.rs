@@ -141,6 +141,21 @@ async fn a_hangup_reloads_what_can_change_and_says_what_needs_a_restart() {
     gateway.says("nothing of it was reloaded").await;
     assert!(gateway.text().contains("unknown key"), "{}", gateway.text());
     assert_eq!(status("the-other-admin-token").await.unwrap(), 200);
+
+    // A file that was cut short takes no token away, be it a good configuration or not.
+    let whole = std::fs::read_to_string(folder.path().join("gate.toml")).unwrap().replace("nonsense = 1", "");
+    let tls = whole.lines().filter(|line| !line.contains("token")).collect::<Vec<_>>().join("\n");
+    for cut in
+        [tls.clone(), format!("{tls}\n[[routes]]\npath = \"/v1/t\"\nsources = [{{ api = \"x\", path = \"/\" }}]\n")]
+    {
+        std::fs::write(folder.path().join("gate.toml"), cut).unwrap();
+        let before = gateway.text().len();
+        gateway.hang_up();
+        let said = || gateway.text()[before..].contains("SIGHUP: ");
+        eventually("it was looked at", async || said()).await;
+        assert_eq!(status("no-token-at-all").await.unwrap(), 401, "{}", gateway.text());
+        assert_eq!(status("the-other-admin-token").await.unwrap(), 200);
+    }
 }
 
 #[tokio::test]

@@ -92,7 +92,10 @@ fn hint_on_writes(why: &str) -> &'static str {
 
 /// Parts of an error's lower-case text, and what helps against it. The first that fits is it.
 const HINTS: [(&[&str], &str); 17] = [
-    (&["sentinel_password"], "give the Sentinels' own password, as in redis+sentinel://…/SERVICE?sentinel_password=PASSWORD"),
+    (
+        &["sentinel_password"],
+        "give the Sentinels' own password, as in redis+sentinel://…/SERVICE?sentinel_password=PASSWORD",
+    ),
     (
         &["knows no service"],
         "correct the service: redis+sentinel://host:26379/SERVICE, the name in the Sentinels' own configuration",
