@@ -1,4 +1,4 @@
-//! What the program says of its own accord is left whole: a message whose words are masked helps nobody.
+//! What the program says of its own accord is left whole: a message with masked words is of no help.
 
 use std::fs;
 use std::path::{Path, PathBuf};
