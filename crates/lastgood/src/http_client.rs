@@ -48,7 +48,7 @@ pub fn body(bytes: impl Into<Bytes>) -> RequestBody {
 /// How a client connects.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// For a connection to be made; TLS may take that long again. By way of a proxy each may take twice as long.
+    /// For a connection to be made; its name and TLS may take that long again. By way of a proxy both may take twice as long.
     pub connect_timeout: Duration,
     /// The proxies that lead out. None by default.
     pub proxies: Proxies,
@@ -160,3 +160,6 @@ impl Service<Uri> for Connector {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

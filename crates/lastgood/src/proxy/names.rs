@@ -27,7 +27,11 @@ impl fmt::Display for Unresolved {
     }
 }
 
-impl Error for Unresolved {}
+impl Error for Unresolved {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
 
 /// A name that has addresses, and none that it may lead to.
 #[derive(Debug)]
