@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use lastgood::proxy::ProxyFailure;
+use lastgood::http_client::{HttpClient, HttpError};
 use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Notify;
 
@@ -34,7 +34,7 @@ mod share;
 mod site;
 
 pub use self::bans::BanMemory;
-pub use self::client::{RequestBody, strip_hop_by_hop};
+pub use self::client::strip_hop_by_hop;
 use self::clock_skew::ClockSkew;
 pub use self::error::UpstreamError;
 use self::exchange::own_name;
@@ -50,8 +50,9 @@ pub use self::sent::BadBody;
 pub(crate) use self::share::BudgetShare;
 pub use self::share::SharePace;
 pub use self::site::SiteClient;
+pub use lastgood::http_client::RequestBody;
 
-use self::client::{HttpClient, public_request, read, used_weight};
+use self::client::{public_request, read, used_weight};
 use self::health::not_connected;
 use self::refusals::reason_to_stop;
 
@@ -343,9 +344,9 @@ impl Upstreams {
         let name = host.url.host();
         let unreachable = |what: &str| Err(Error::new(Reason::Unreachable, format!("{name} {what}")));
         let asked_at = self.clock.now();
-        let response = match self.client.request(sent).await {
+        let response = match self.client.send(sent).await {
             Ok(response) => response,
-            Err(why) if why.is_connect() => return (unreachable(&cannot_be_reached(&why)), not_connected(&why)),
+            Err(why) if why.is_unsent() => return (unreachable(&cannot_be_reached(&why)), not_connected(&why)),
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
         };
         self.clock_skew.learn(response.headers(), asked_at, self.clock.now());
@@ -381,9 +382,9 @@ impl Upstreams {
 }
 
 /// The error for a host that no connection leads to: if that is a proxy's doing, the host is not to blame.
-fn cannot_be_reached(why: &(dyn std::error::Error + 'static)) -> String {
-    match ProxyFailure::among_causes_of(why) {
-        Some(failure) => format!("cannot be reached: {failure}"),
-        None => "cannot be reached".to_owned(),
+fn cannot_be_reached(why: &HttpError) -> String {
+    match why {
+        HttpError::Proxy(failure) => format!("cannot be reached: {failure}"),
+        _ => "cannot be reached".to_owned(),
     }
 }

@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::fmt;
 
+use lastgood::http_client::NoTls;
+
 use crate::source::error::SourceError;
 use crate::source::object::error::ObjectError;
 use crate::source::sql::error::SqlError;
-use crate::source::tls::NoClient;
 
 /// Why the declared routes cannot be served. Displayed, it says which declaration is at fault and why.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub(crate) enum RouteFault {
         /// As it is declared.
         name: String,
         /// Why not.
-        why: NoClient,
+        why: NoTls,
     },
     /// A database cannot be used.
     Database {

@@ -1,8 +1,8 @@
 //! Which database, bucket or API a source is: what one of them answered is never served as another's.
 
-use reqwest::Url;
 use ring::digest::{SHA256, digest};
 use secrecy::ExposeSecret as _;
+use url::Url;
 
 use crate::key::hex;
 use crate::source::object::bucket::BucketSpec;

@@ -4,7 +4,6 @@ mod check;
 pub(crate) mod compute;
 pub(crate) mod error;
 pub(crate) mod object;
-mod proxy;
 pub(crate) mod selector;
 pub(crate) mod sql;
 pub(crate) mod tls;

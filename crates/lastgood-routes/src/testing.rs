@@ -1,6 +1,6 @@
 //! What the fuzz targets call of parts that are private.
 
-use reqwest::Url;
+use url::Url;
 
 use crate::arguments::Arguments;
 use crate::source::ConnectOptions;

@@ -42,7 +42,7 @@ pub use self::keys::{KEYS, Key};
 pub use self::layers::{FlagValue, Resolved, Sources, resolve};
 pub use self::listening::{Cors, Tls};
 pub use self::problem::{Origin, Problem, Problems};
-pub use self::proxy::ProxySetting;
+pub use self::proxy::{ProxySetting, conventional_proxies};
 pub use self::reached::{Reached, resolve_reached};
 pub use self::regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub use self::settings::{Admin, Binance, FearGreed, Limits, Log, LogFormat, Memory, Settings, Symbols, Upstream};

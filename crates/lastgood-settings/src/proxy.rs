@@ -30,28 +30,35 @@ impl ProxySetting {
     }
 
     /// Takes the conventional variables in, where they count: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` unless a proxy or
-    /// `off` is set, and `NO_PROXY` always. As with curl, those in lower case come first.
+    /// `off` is set, and `NO_PROXY` always.
     pub(crate) fn complete(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Wrong> {
-        let variable = |name: &str| {
-            let is_set = |value: &String| !value.trim().is_empty();
-            env(&name.to_ascii_lowercase()).filter(is_set).or_else(|| env(name).filter(is_set)).unwrap_or_default()
-        };
-        let no = variable("NO_PROXY");
+        let conventional = conventional_proxies(env);
         let said = match &self.said {
             Said::Off => ProxyVariables::default(),
-            Said::Url(url) => ProxyVariables { all: url.expose_secret().to_owned(), no, ..ProxyVariables::default() },
-            Said::Nothing => ProxyVariables {
-                http: variable("HTTP_PROXY"),
-                https: variable("HTTPS_PROXY"),
-                all: variable("ALL_PROXY"),
-                no,
-            },
+            Said::Url(url) => {
+                ProxyVariables { all: url.expose_secret().to_owned(), no: conventional.no, ..ProxyVariables::default() }
+            }
+            Said::Nothing => conventional,
         };
         self.proxies = Proxies::new(&said).map_err(|why| {
             let wrong = Wrong::new(format!("the variable {} {}", why.variable, why.problem));
             wrong.hint(format!("{}; or set LASTGOOD_PROXY=off", ProxyError::HINT))
         })?;
         Ok(())
+    }
+}
+
+/// What the conventional variables say. As with curl, those in lower case come first.
+pub fn conventional_proxies(env: &dyn Fn(&str) -> Option<String>) -> ProxyVariables {
+    let variable = |name: &str| {
+        let is_set = |value: &String| !value.trim().is_empty();
+        env(&name.to_ascii_lowercase()).filter(is_set).or_else(|| env(name).filter(is_set)).unwrap_or_default()
+    };
+    ProxyVariables {
+        http: variable("HTTP_PROXY"),
+        https: variable("HTTPS_PROXY"),
+        all: variable("ALL_PROXY"),
+        no: variable("NO_PROXY"),
     }
 }
 

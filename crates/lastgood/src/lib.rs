@@ -26,6 +26,8 @@
 
 pub mod clock;
 pub mod condition;
+#[cfg(feature = "proxy")]
+pub mod http_client;
 pub mod migrate;
 pub mod private;
 #[cfg(feature = "proxy")]

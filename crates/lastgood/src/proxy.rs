@@ -14,10 +14,12 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 mod connector;
 mod error;
 mod failure;
+mod names;
 
 pub use self::connector::{ProxyConnector, ProxyStream};
 pub use self::error::ProxyError;
 pub use self::failure::ProxyFailure;
+pub(crate) use self::names::{Names, NotAllowed, Unresolved};
 
 /// What names proxies: the values of the conventional variables. Empty ones name none.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -95,16 +97,6 @@ impl Proxies {
 }
 
 impl Proxy {
-    /// The proxy with its user and password, for an HTTP client that takes a URL. SOCKS ones resolve names themselves.
-    pub fn expose_url(&self, proxies: &Proxies, destination: &Uri) -> String {
-        let said = proxies.0.as_deref().map(|chosen| chosen.said_for(destination)).unwrap_or_default();
-        match said.trim().strip_prefix("socks5://") {
-            Some(rest) => format!("socks5h://{rest}"),
-            None if said.contains("://") => said.trim().to_owned(),
-            None => format!("http://{}", said.trim()),
-        }
-    }
-
     fn is_socks(&self) -> bool {
         self.0.uri().scheme_str().is_some_and(|scheme| scheme.starts_with("socks"))
     }
@@ -131,16 +123,6 @@ impl fmt::Display for Proxy {
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Proxy({self})")
-    }
-}
-
-impl Chosen {
-    fn said_for(&self, destination: &Uri) -> &str {
-        let own = match destination.scheme_str() {
-            Some("http" | "ws") => &self.said.http,
-            _ => &self.said.https,
-        };
-        if own.trim().is_empty() { &self.said.all } else { own }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::Uri;
-use hyper_rustls::ConfigBuilderExt as _;
 use hyper_util::rt::TokioIo;
+use lastgood::http_client::{Trust, tls};
 use lastgood::proxy::{Proxies, ProxyConnector, ProxyStream};
 use rustls::ClientConfig;
 use tokio::time::timeout;
@@ -37,11 +37,8 @@ impl Connector {
     /// Connects to where a URL leads, directly or by a proxy, without TLS as yet. Also gives the TLS to be spoken.
     async fn connect(&self, url: &Uri) -> Result<(ProxyStream, Option<ClientConfig>), StreamError> {
         let is_tls = url.scheme_str() == Some("wss");
-        // Reading the system's authorities takes long.
-        let tls = match is_tls || self.proxies.of(url).is_some() {
-            true => tls()?,
-            false => without_roots()?,
-        };
+        let trust = if is_tls || self.proxies.of(url).is_some() { Trust::System } else { Trust::Nothing };
+        let tls = tls(trust).map_err(StreamError::Tls)?;
         let connector = ProxyConnector::new(self.proxies.clone(), tls.clone(), CONNECT_WITHIN);
         let connected = connector.connect(url.clone()).await;
         Ok((connected.map_err(StreamError::Unreachable)?, is_tls.then_some(tls)))
@@ -86,19 +83,4 @@ impl Connection {
             }
         }
     }
-}
-
-fn tls() -> Result<ClientConfig, StreamError> {
-    let roots = builder()?.with_native_roots();
-    Ok(roots.map_err(StreamError::Certificates)?.with_no_client_auth())
-}
-
-fn without_roots() -> Result<ClientConfig, StreamError> {
-    Ok(builder()?.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
-}
-
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, StreamError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    builder.map_err(StreamError::Tls)
 }

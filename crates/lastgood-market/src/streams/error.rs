@@ -2,8 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 
+use lastgood::http_client::NoTls;
 use tokio_tungstenite::tungstenite;
 
 use super::session::SILENCE;
@@ -14,9 +14,7 @@ pub(super) enum StreamError {
     /// The host and the path make no address.
     Address(http::uri::InvalidUri),
     /// No TLS can be spoken here.
-    Tls(rustls::Error),
-    /// The system's certificates cannot be read.
-    Certificates(io::Error),
+    Tls(NoTls),
     /// The host, or the proxy that leads there, cannot be reached.
     Unreachable(Box<dyn Error + Send + Sync>),
     /// The exchange did not let us in, or the connection broke.
@@ -38,7 +36,6 @@ impl fmt::Display for StreamError {
         match self {
             Self::Address(why) => why.fmt(f),
             Self::Tls(why) => why.fmt(f),
-            Self::Certificates(why) => why.fmt(f),
             Self::Unreachable(why) => write!(f, "{}", innermost(&**why)),
             Self::WebSocket(why) => match &**why {
                 tungstenite::Error::Http(answer) => write!(f, "the exchange answered {}", answer.status().as_u16()),
@@ -58,7 +55,6 @@ impl Error for StreamError {
         match self {
             Self::Address(why) => Some(why),
             Self::Tls(why) => Some(why),
-            Self::Certificates(why) => Some(why),
             Self::Unreachable(why) => Some(&**why),
             Self::WebSocket(why) => Some(why),
             Self::Late | Self::Stuck | Self::Closed | Self::Silent | Self::SuccessorSilent => None,
@@ -86,6 +82,8 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]

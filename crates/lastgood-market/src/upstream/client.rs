@@ -1,22 +1,13 @@
 //! The connections to the exchange, and the form of requests and answers.
 
-use std::io::Read as _;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use lastgood::proxy::{Proxies, ProxyConnector};
+use lastgood::http_client::{self, HttpClient, HttpError, HttpOptions, Incoming, NoTls, RequestBody};
+use lastgood::proxy::Proxies;
 use lastgood::{Error, Reason, Timestamp};
-use rustls::ClientConfig;
 
-use super::error::UpstreamError;
 use super::options::BaseUrl;
 use crate::validate::Fetched;
 
@@ -26,28 +17,12 @@ const USED_WEIGHT: HeaderName = HeaderName::from_static("x-mbx-used-weight-1m");
 /// Of a request of our own, `Host` among them.
 const MOST_HEADERS: usize = 6;
 
-/// The body of a request that is sent on.
-pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-
-pub(super) type HttpClient = Client<HttpsConnector<ProxyConnector>, RequestBody>;
-
 pub(super) fn no_body() -> RequestBody {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
+    http_client::body(Bytes::new())
 }
 
-pub(super) fn client(connect_timeout: Duration, proxies: &Proxies) -> Result<HttpClient, UpstreamError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let tls = tls.map_err(UpstreamError::Tls)?.with_native_roots();
-    let tls = tls.map_err(UpstreamError::Authorities)?.with_no_client_auth();
-    let connector = ProxyConnector::new(proxies.clone(), tls.clone(), connect_timeout);
-    let connector =
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(60))
-        .set_host(true)
-        .build(connector))
+pub(super) fn client(connect_timeout: Duration, proxies: &Proxies) -> Result<HttpClient, NoTls> {
+    HttpClient::new(&HttpOptions { proxies: proxies.clone(), ..HttpOptions::new(connect_timeout) })
 }
 
 pub(super) fn public_request(
@@ -76,12 +51,14 @@ pub(super) fn public_request(
 /// Reads an answer to its end, at most `max` bytes of it.
 pub(super) async fn read(response: Response<Incoming>, max: usize, now: Timestamp) -> Result<Fetched, Error> {
     let (head, body) = response.into_parts();
-    let body = collect(body, max).await?;
-    let body = match head.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => body,
-        Some(b"gzip") => gunzip(&body, max)?,
-        Some(_) => return Err(Error::new(Reason::Malformed, "the answer has an encoding that was not asked for")),
-    };
+    let body = http_client::read(&head.headers, body, max).await.map_err(|why| {
+        let what = match why {
+            HttpError::TooLarge => format!("the answer is larger than upstream.max_answer_bytes, {max}"),
+            HttpError::BrokeOff(_) => "the answer broke off".to_owned(),
+            why => why.to_string(),
+        };
+        Error::new(Reason::Malformed, what)
+    })?;
     let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     Ok(Fetched {
         status: head.status.as_u16(),
@@ -89,19 +66,6 @@ pub(super) async fn read(response: Response<Incoming>, max: usize, now: Timestam
         retry_after: retry_after(&head.headers, now),
         body,
     })
-}
-
-async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Error> {
-    let mut collected = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Error::new(Reason::Malformed, "the answer broke off"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if collected.len() + data.len() > max {
-            return Err(too_large(max));
-        }
-        collected.extend_from_slice(&data);
-    }
-    Ok(collected.freeze())
 }
 
 /// The host with the request's own path and query behind it. The parts are never re-encoded.
@@ -155,21 +119,6 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove("proxy-connection");
 }
 
-fn gunzip(packed: &[u8], max: usize) -> Result<Bytes, Error> {
-    let mut body = Vec::with_capacity(packed.len().saturating_mul(4).min(max));
-    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    let read = flate2::read::MultiGzDecoder::new(packed).take(limit).read_to_end(&mut body);
-    match read {
-        Ok(length) if length > max => Err(too_large(max)),
-        Ok(_) => Ok(body.into()),
-        Err(_) => Err(Error::new(Reason::Malformed, "the answer's compression is damaged")),
-    }
-}
-
-fn too_large(max: usize) -> Error {
-    Error::new(Reason::Malformed, format!("the answer is larger than upstream.max_answer_bytes, {max}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,16 +156,5 @@ mod tests {
             assert_eq!(wait(&[("retry-after", none)]), None, "{none}");
         }
         assert_eq!(wait(&[]), None);
-    }
-
-    #[test]
-    fn a_small_body_that_unpacks_to_too_much_is_refused() {
-        use std::io::Write as _;
-        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        packer.write_all(&vec![b'0'; 1 << 20]).unwrap();
-        let packed = packer.finish().unwrap();
-        assert_eq!(gunzip(&packed, 1 << 20).unwrap().len(), 1 << 20);
-        assert_eq!(gunzip(&packed, (1 << 20) - 1).unwrap_err().reason, Reason::Malformed);
-        assert!(gunzip(&packed[..packed.len() / 2], 1 << 21).is_err());
     }
 }

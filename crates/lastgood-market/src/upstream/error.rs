@@ -1,7 +1,9 @@
 //! Why upstreams cannot be made of their options.
 
 use std::error::Error;
-use std::{fmt, io};
+use std::fmt;
+
+use lastgood::http_client::NoTls;
 
 use super::exchange::Mixed;
 
@@ -11,10 +13,8 @@ use super::exchange::Mixed;
 pub enum UpstreamError {
     /// The hosts of one venue are known to be of different exchanges.
     Mixed(Mixed),
-    /// The TLS library refuses its settings.
-    Tls(rustls::Error),
-    /// The system's certificate authorities cannot be read.
-    Authorities(io::Error),
+    /// No TLS can be spoken.
+    Tls(NoTls),
 }
 
 impl fmt::Display for UpstreamError {
@@ -22,9 +22,6 @@ impl fmt::Display for UpstreamError {
         match self {
             Self::Mixed(why) => why.fmt(f),
             Self::Tls(why) => why.fmt(f),
-            Self::Authorities(why) => {
-                write!(f, "the system's certificate authorities cannot be read: {why}; install ca-certificates")
-            }
         }
     }
 }
@@ -33,8 +30,7 @@ impl Error for UpstreamError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Mixed(why) => Some(why),
-            Self::Tls(why) => Some(why),
-            Self::Authorities(why) => Some(why),
+            Self::Tls(why) => why.source(),
         }
     }
 }
@@ -42,5 +38,11 @@ impl Error for UpstreamError {
 impl From<Mixed> for UpstreamError {
     fn from(why: Mixed) -> Self {
         Self::Mixed(why)
+    }
+}
+
+impl From<NoTls> for UpstreamError {
+    fn from(why: NoTls) -> Self {
+        Self::Tls(why)
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{Request, Response, header};
-use hyper::body::Incoming;
+use lastgood::http_client::{Incoming, RequestBody};
 use lastgood::{Error, Reason};
 
-use super::client::{self, RequestBody, join, retry_after, strip_hop_by_hop, used_weight};
+use super::client::{self, join, retry_after, strip_hop_by_hop, used_weight};
 use super::host::Call;
 use super::sent::Sending;
 use super::{
@@ -116,7 +116,7 @@ impl Upstreams {
                 false => host.budget.pass_unsigned(bucket).map_err(Unanswered::HeldBack)?,
             };
             let call = host.call_for_client();
-            let asked = self.client.request(Request::from_parts(head.clone(), body_now));
+            let asked = self.client.send(Request::from_parts(head.clone(), body_now));
             match tokio::time::timeout_at(deadline, asked).await {
                 Ok(Ok(mut response)) => {
                     self.answered(to, host, call, &response);
@@ -127,7 +127,7 @@ impl Upstreams {
                     response.extensions_mut().insert(by.map(|host| PassedBy { to, host }));
                     return Ok(response);
                 }
-                Ok(Err(why)) if why.is_connect() => {
+                Ok(Err(why)) if why.is_unsent() => {
                     let result = not_connected(&why);
                     call.ended(result);
                     not_sent = format!("{} {}", host.url.host(), cannot_be_reached(&why));

@@ -66,7 +66,7 @@ async fn look(upstreams: &Upstreams, venue: Venue, host: &Host) {
         request.body(no_body())
     });
     let Ok(request) = request else { return };
-    let answered = tokio::time::timeout(PING_PATIENCE, upstreams.client.request(request)).await;
+    let answered = tokio::time::timeout(PING_PATIENCE, upstreams.client.send(request)).await;
     match answered {
         Ok(Ok(response)) if response.status().is_success() => {
             if let Some(used) = used_weight(response.headers()) {
@@ -120,7 +120,7 @@ impl Upstreams {
         let Ok(request) = public_request(&host.url, path, false, None) else { return };
         tracing::info!(%venue, "the exchange's limit is doubted, asking for it again");
         let asked = async {
-            let response = self.client.request(request).await.ok()?;
+            let response = self.client.send(request).await.ok()?;
             if let Some(used) = used_weight(response.headers()) {
                 spent.learn_used(used);
             }

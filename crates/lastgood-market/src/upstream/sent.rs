@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError};
-
-use super::client::RequestBody;
+use lastgood::http_client::RequestBody;
 
 /// The problem with the body of a client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

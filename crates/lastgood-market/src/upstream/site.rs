@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::condition::Condition;
+use lastgood::http_client::HttpClient;
 use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Semaphore;
 
-use super::client::{HttpClient, client, public_request, read};
+use super::client::{client, public_request, read};
 use super::error::UpstreamError;
 use super::{BaseUrl, Options, cannot_be_reached, own_name};
 use crate::budget::bounds::USUAL_PAUSE;
@@ -104,8 +105,8 @@ impl SiteClient {
         };
         let request = public_request(&self.host, target, false, None)
             .map_err(|why| Error::new(Reason::Unreachable, format!("not a request that can be sent: {why}")))?;
-        let response = self.client.request(request).await.map_err(|why| {
-            let what = if why.is_connect() { cannot_be_reached(&why) } else { "broke off".to_owned() };
+        let response = self.client.send(request).await.map_err(|why| {
+            let what = if why.is_unsent() { cannot_be_reached(&why) } else { "broke off".to_owned() };
             Error::new(Reason::Unreachable, format!("{host} {what}"))
         })?;
         let fetched = read(response, LARGEST_ANSWER, self.clock.now()).await?;

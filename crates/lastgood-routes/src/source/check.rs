@@ -5,7 +5,6 @@ use std::fmt;
 
 use super::object::bucket;
 use super::sql::StatementError;
-use super::tls;
 
 /// Why a source is not there, or cannot do what its routes declare. Displayed, it names no secret, and says after a
 /// semicolon or in a question how to fix it.
@@ -14,8 +13,8 @@ pub(crate) enum CheckError {
     /// An API does not answer as it must.
     Api {
         why: Box<lastgood::Error>,
-        /// What TLS says, where that failed.
-        tls: Option<String>,
+        /// What TLS or the proxy says, where that failed.
+        said: Option<String>,
         /// How to fix it.
         hint: &'static str,
     },
@@ -68,7 +67,7 @@ pub(crate) enum CheckError {
 impl fmt::Display for CheckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Api { tls: Some(refused), .. } => write!(f, "{refused}; {}", tls::HINT),
+            Self::Api { said: Some(said), hint, .. } => write!(f, "{said}; {hint}"),
             Self::Api { why, hint, .. } => write!(f, "{}; {hint}", why.message),
             Self::ApiStatus { api, status } => {
                 write!(f, "api {api} answers with the error {status}; is its url right?")

@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
+use lastgood::http_client::NoTls;
+
 use super::object::error::ObjectError;
 use super::sql::error::SqlError;
-use super::tls::NoClient;
 
 /// Why a source, or a request to it, cannot be made of its settings.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(crate) enum SourceError {
     /// A bucket or an object.
     Object(ObjectError),
     /// An API that no connections can be made to.
-    Client(NoClient),
+    Client(NoTls),
     /// A path of an API that does not stay below the API's URL.
     Path(String),
 }
@@ -54,8 +55,8 @@ impl From<ObjectError> for SourceError {
     }
 }
 
-impl From<NoClient> for SourceError {
-    fn from(why: NoClient) -> Self {
+impl From<NoTls> for SourceError {
+    fn from(why: NoTls) -> Self {
         Self::Client(why)
     }
 }

@@ -5,24 +5,26 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, Version, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use lastgood::http_client::{HttpClient, HttpError, HttpOptions, Incoming, NoTls, Trust, body, read};
+use lastgood::proxy::Proxies;
 use lastgood::{Error, Reason};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Client, Url, redirect};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use url::Url;
 
 use super::error::SourceError;
-use super::tls::NoClient;
-use super::{Answer, CheckError, ConnectOptions, Held, Loaded, Source, neutral, proxy, stays_one_segment, tls};
+use super::{Answer, CheckError, ConnectOptions, Held, Loaded, Source, neutral, stays_one_segment, tls};
 use crate::arguments::{Argument, Arguments};
 
 mod document;
 mod freshness;
-mod resolver;
+mod public;
 mod spec;
 
-use self::resolver::{NotPublic, Public, is_private_host};
+use self::public::{is_private_host, is_public};
 pub use self::spec::{ApiSpec, Expect, Is, QueryValue, RequestSpec};
 
 const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
@@ -39,30 +41,28 @@ struct Failed {
     error: Error,
     /// How to fix it, where that is known.
     hint: Option<&'static str>,
-    /// What TLS says, for the operator alone.
-    tls: Option<String>,
+    /// What TLS or the proxy says, for the operator alone.
+    said: Option<String>,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Failed { error, hint: None, tls: None }
+        Failed { error, hint: None, said: None }
     }
 }
 
 impl Failed {
     /// The same for `lastgood check`, with a hint for the case that none is known yet.
     fn of_check(self, hint: &'static str) -> CheckError {
-        CheckError::Api { why: Box::new(self.error), tls: self.tls, hint: self.hint.unwrap_or(hint) }
+        CheckError::Api { why: Box::new(self.error), said: self.said, hint: self.hint.unwrap_or(hint) }
     }
 }
 
 /// A declared API with its connections.
 pub(crate) struct Api {
     name: String,
-    client: Client,
+    client: HttpClient,
     spec: ApiSpec,
-    /// Whether a proxy leads to it.
-    proxied: bool,
     max_bytes: usize,
     places: Semaphore,
 }
@@ -71,94 +71,85 @@ impl Api {
     /// # Errors
     ///
     /// Why no connections can be made, and how to fix it.
-    pub(crate) fn new(name: &str, spec: &ApiSpec, connect: &ConnectOptions) -> Result<Arc<Self>, NoClient> {
-        // reqwest takes the provider of the process; the first to install one decides.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    pub(crate) fn new(name: &str, spec: &ApiSpec, connect: &ConnectOptions) -> Result<Arc<Self>, NoTls> {
+        // All that is asked has one origin: either a proxy leads to it or none does.
+        let is_proxied = spec.base().parse().is_ok_and(|uri: Uri| connect.proxies.of(&uri).is_some());
+        let proxies = if is_proxied { connect.proxies.clone() } else { Proxies::default() };
         // A proxy resolves the names itself: then it is for the proxy to lead to no private address.
-        let proxied = proxy::of(&connect.proxies, spec.base()).is_some();
-        let client = match proxied {
-            true => proxy::by(Client::builder(), &connect.proxies),
-            // All that is asked has one origin, so that not each request has to look for its proxy.
-            false => Client::builder().no_proxy(),
-        };
-        let mut client = client
-            .user_agent(USER_AGENT)
-            .redirect(redirect::Policy::none())
-            .connect_timeout(connect.connect_timeout)
-            .timeout(spec.timeout);
-        if !spec.allow_private && !is_private_host(&spec.url) && !proxied {
-            client = client.dns_resolver(Arc::new(Public));
-        }
-        let client = client.build().map_err(NoClient)?;
+        let is_bounded = !spec.allow_private && !is_private_host(&spec.url) && !is_proxied;
+        let trust = if is_proxied || spec.url.scheme() == "https" { Trust::System } else { Trust::Nothing };
+        let client = HttpClient::new(&HttpOptions {
+            proxies,
+            trust,
+            may_lead_to: is_bounded.then_some(is_public),
+            ..HttpOptions::new(connect.connect_timeout)
+        })?;
         Ok(Arc::new(Api {
             name: name.to_owned(),
             client,
             spec: spec.clone(),
-            proxied,
             max_bytes: connect.max_answer_bytes,
             places: Semaphore::new(connect.max_concurrent),
         }))
     }
 
-    async fn get(&self, url: Url, validator: Option<&str>) -> Result<reqwest::Response, Failed> {
-        let mut request = self.client.get(url).header(header::ACCEPT, "application/json");
+    async fn get(&self, uri: Uri, validator: Option<&str>) -> Result<Response<Incoming>, HttpError> {
+        // What is set here, what is declared, and what `Host` adds.
+        let mut headers = HeaderMap::with_capacity(self.spec.headers.len() + 5);
+        headers.append(header::ACCEPT, HeaderValue::from_static("application/json"));
         for (name, value) in &self.spec.headers {
-            request = request.header(name, value);
+            headers.append(name, value.clone());
         }
-        if let Some(validator) = validator {
-            request = request.header(header::IF_NONE_MATCH, validator);
+        if let Some(validator) = validator.and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.append(header::IF_NONE_MATCH, validator);
         }
-        request.send().await.map_err(|why| self.unanswered(&why))
+        headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
+        headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
+        let mut request = Request::new(body(Bytes::new()));
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        self.client.send(request).await
     }
 
-    /// Never the error's own text: it holds the URL, and so its secrets.
-    fn unanswered(&self, why: &reqwest::Error) -> Failed {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(why);
-        while let Some(one) = cause {
-            if one.is::<NotPublic>() {
-                let message = format!("the name of api {} leads to no public address", self.name);
-                return Error::new(Reason::Unreachable, message).into();
+    /// What comes of asking it, in the time that all of an answer may take.
+    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, HttpError>>) -> Result<T, Failed> {
+        let asked = timeout(self.spec.timeout, asked).await.unwrap_or(Err(HttpError::TimedOut));
+        asked.map_err(|why| self.unanswered(&why))
+    }
+
+    /// Its message names no address.
+    fn unanswered(&self, why: &HttpError) -> Failed {
+        let name = &self.name;
+        let failed = |reason, message| Failed::from(Error::new(reason, message));
+        match why {
+            HttpError::NotAllowed => {
+                failed(Reason::Unreachable, format!("the name of api {name} leads to no public address"))
             }
-            cause = one.source();
-        }
-        if why.is_timeout() {
-            let message = format!("api {} did not answer within {} ms", self.name, self.spec.timeout.as_millis());
-            return Error::new(Reason::TimedOut, message).into();
-        }
-        if let Some(failed) = by_proxy(why).filter(|_| self.proxied) {
-            let message = format!("api {} cannot be reached: {failed}", self.name);
-            return Failed { error: Error::new(Reason::Unreachable, message), hint: Some(proxy::HINT), tls: None };
-        }
-        let tls = tls::failure(why);
-        let how = if tls.is_some() { "cannot be reached over TLS" } else { "cannot be reached, or broke off" };
-        Failed { error: Error::new(Reason::Unreachable, format!("api {} {how}", self.name)), hint: None, tls }
-    }
-
-    async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, Error> {
-        let too_large = || {
-            let message = format!("the answer of api {} is larger than upstream.max_answer_bytes", self.name);
-            Error::new(Reason::Malformed, message)
-        };
-        if response.content_length().is_some_and(|length| length > self.max_bytes as u64) {
-            return Err(too_large());
-        }
-        let mut body = BytesMut::new();
-        while let Some(part) = response.chunk().await.map_err(|why| self.unanswered(&why).error)? {
-            if body.len() + part.len() > self.max_bytes {
-                return Err(too_large());
+            HttpError::Proxy(failure) => Failed {
+                error: Error::new(Reason::Unreachable, format!("api {name} cannot be reached by the proxy")),
+                hint: Some(failure.hint()),
+                // What follows a semicolon is read as the hint.
+                said: Some(failure.to_string().replace("; ", ", ")),
+            },
+            HttpError::TooLarge => {
+                let message = format!("the answer of api {name} is larger than upstream.max_answer_bytes");
+                failed(Reason::Malformed, message)
             }
-            body.extend_from_slice(&part);
+            HttpError::Encoding | HttpError::Damaged => {
+                failed(Reason::Malformed, format!("the answer of api {name} cannot be unpacked"))
+            }
+            why if why.is_timeout() => {
+                let within = self.spec.timeout.as_millis();
+                failed(Reason::TimedOut, format!("api {name} did not answer within {within} ms"))
+            }
+            why => {
+                let said = tls::failure(why);
+                let how = if said.is_some() { "cannot be reached over TLS" } else { "cannot be reached, or broke off" };
+                let hint = said.is_some().then_some(tls::HINT);
+                Failed { error: Error::new(Reason::Unreachable, format!("api {name} {how}")), hint, said }
+            }
         }
-        Ok(body.freeze())
     }
-}
-
-/// The error for a proxy that an API was asked by in vain.
-fn by_proxy(why: &reqwest::Error) -> Option<&'static str> {
-    let failed = proxy::failure(why);
-    failed.or_else(|| {
-        (why.is_connect() && tls::failure(why).is_none()).then_some("the proxy, or the API behind it, does not answer")
-    })
 }
 
 /// One path of an API.
@@ -236,9 +227,6 @@ impl HttpSource {
                     None => error,
                 })
             }
-            407 if self.api.proxied => {
-                error(Reason::Unreachable, "cannot be reached: the proxy wants a user and a password, or others (407)")
-            }
             300..=399 => error(Reason::Malformed, "answers with a redirect, which is not followed"),
             401 | 403 => error(Reason::Upstream, "refuses the key that it is asked with, or lacks one"),
             code @ (WRONG | WRONG_CONTENT) => error(Reason::Upstream, &format!("refuses the question ({code})")),
@@ -282,7 +270,8 @@ impl HttpSource {
 impl HttpSource {
     async fn fetch(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Failed> {
         let api = &self.api;
-        let Some(url) = self.url(arguments) else {
+        let uri = self.url(arguments).and_then(|url| Uri::try_from(String::from(url)).ok());
+        let Some(uri) = uri else {
             return Err(Error::new(Reason::NotFound, format!("api {} has no such path", api.name)).into());
         };
         let Ok(_place) = api.places.try_acquire() else {
@@ -290,8 +279,15 @@ impl HttpSource {
             return Err(Error::new(Reason::Overloaded, message).into());
         };
         let held = held.filter(|held| held.validator.is_some());
-        let mut response = api.get(url, held.and_then(|held| held.validator.as_deref())).await?;
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let asked = async {
+            let (head, body) = api.get(uri, held.and_then(|held| held.validator.as_deref())).await?.into_parts();
+            let body = match head.status.is_success() {
+                true => read(&head.headers, body, api.max_bytes).await?,
+                false => Bytes::new(),
+            };
+            Ok((head.status, head.headers, body))
+        };
+        let (status, headers, body) = api.in_time(asked).await?;
         if let (StatusCode::NOT_MODIFIED, Some(held)) = (status, held) {
             // Its freshness may be another one now.
             let answer = self.answer(&headers, held.body.clone(), true)?;
@@ -304,10 +300,7 @@ impl HttpSource {
                 _ => Err(error.into()),
             };
         }
-        let is_whole = response.version() >= Version::HTTP_2
-            || headers.contains_key(header::CONTENT_LENGTH)
-            || headers.contains_key(header::TRANSFER_ENCODING);
-        let body = api.read(response).await?;
+        let is_whole = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
         let answer = self.answer(&headers, body, is_whole)?;
         Ok(Loaded::Answer(self.selected(answer, arguments).await?))
     }
@@ -316,7 +309,7 @@ impl HttpSource {
 #[async_trait]
 impl Source for HttpSource {
     async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
-        self.fetch(arguments, held).await.map_err(|failed| match failed.tls {
+        self.fetch(arguments, held).await.map_err(|failed| match failed.said {
             Some(why) => failed.error.with_detail(why),
             None => failed.error,
         })
@@ -334,8 +327,14 @@ impl Source for HttpSource {
             return loaded.map(drop).map_err(|why| why.of_check("check its url, path and headers"));
         }
         // What to ask for is not known, but whether anybody answers is.
-        let response = self.api.get(self.api.spec.url.clone(), None).await;
-        let status = response.map_err(|why| why.of_check("check its url and the network"))?.status();
+        let hint = "check its url and the network";
+        let api = &self.api;
+        let uri = Uri::try_from(api.spec.url.as_str()).map_err(|_| {
+            let message = format!("the url of api {} cannot be asked", api.name);
+            Failed::from(Error::new(Reason::Unreachable, message)).of_check(hint)
+        })?;
+        let response = api.in_time(api.get(uri, None)).await;
+        let status = response.map_err(|why| why.of_check(hint))?.status();
         match status.is_server_error() {
             true => Err(CheckError::ApiStatus { api: self.api.name.clone(), status: status.as_u16() }),
             false => Ok(()),

@@ -1,7 +1,6 @@
 //! Whether it was TLS that failed, which is fixed in other ways than a server that is not there.
 
 use std::error::Error;
-use std::fmt;
 use std::io;
 
 /// The hint for all but databases, whose URLs name what they trust.
@@ -21,24 +20,4 @@ pub(super) fn failure(why: &(dyn Error + 'static)) -> Option<String> {
         cause = held.map(|held| held as _).or_else(|| one.source());
     }
     None
-}
-
-/// Why no client can be made, and the hint. Mostly it found nothing to trust.
-#[derive(Debug)]
-pub(crate) struct NoClient(pub(super) reqwest::Error);
-
-impl fmt::Display for NoClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut innermost: &(dyn Error + 'static) = &self.0;
-        while let Some(inner) = innermost.source() {
-            innermost = inner;
-        }
-        write!(f, "no connections can be made: {innermost}; install ca-certificates, or correct SSL_CERT_FILE")
-    }
-}
-
-impl Error for NoClient {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
-    }
 }

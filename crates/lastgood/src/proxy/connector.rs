@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::failure::Why;
+use super::names::Names;
 use super::{Proxies, Proxy, ProxyFailure, port_of};
 
 /// The longest head of a proxy's answer.
@@ -31,7 +32,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// Connects to destinations for an HTTP client, which speaks TLS over it if need be.
 #[derive(Clone, Debug)]
 pub struct ProxyConnector {
-    inner: HttpsConnector<HttpConnector>,
+    inner: HttpsConnector<HttpConnector<Names>>,
     proxies: Proxies,
     connect_timeout: Duration,
 }
@@ -40,7 +41,17 @@ impl ProxyConnector {
     /// A connector by these proxies. `tls` is for proxies that are reached over TLS. A connection may take
     /// `connect_timeout`, and a proxy that long again to lead on.
     pub fn new(proxies: Proxies, tls: ClientConfig, connect_timeout: Duration) -> ProxyConnector {
-        let mut tcp = HttpConnector::new();
+        ProxyConnector::with_names(Names::default(), proxies, tls, connect_timeout)
+    }
+
+    /// The same, where names may lead to these addresses alone. The proxy's own name is held to it, too.
+    pub(crate) fn with_names(
+        names: Names,
+        proxies: Proxies,
+        tls: ClientConfig,
+        connect_timeout: Duration,
+    ) -> ProxyConnector {
+        let mut tcp = HttpConnector::new_with_resolver(names);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(30)));

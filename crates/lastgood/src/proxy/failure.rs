@@ -41,7 +41,7 @@ impl ProxyFailure {
     }
 
     /// How to fix it.
-    pub fn hint(&self) -> String {
+    pub fn hint(&self) -> &'static str {
         match &self.why {
             Why::Unreachable(_) => {
                 "start the proxy, or correct its address in LASTGOOD_PROXY, HTTPS_PROXY or ALL_PROXY; \
@@ -59,7 +59,6 @@ impl ProxyFailure {
             Why::Failed(_) => "correct the host, or ask the proxy's operator why it cannot reach it",
             Why::Socks(_) => "correct the proxy's address, user and password, or the host",
         }
-        .to_owned()
     }
 }
 

@@ -76,7 +76,6 @@ fn no_text_shows_a_password_and_what_cannot_be_used_is_refused_without_repeating
         !format!("{some:?} {proxy:?} {proxy} {:?}", ProxyVariables { all: "hunter2".into(), ..Default::default() })
             .contains("hunter2")
     );
-    assert_eq!(proxy.expose_url(&some, &to), "http://me:hunter2@p:1");
     for wrong in
         ["ftp://me:hunter2@p", "http://", "socks4://hunter2:1", "http://hunter2:0", "http://hunter2/path", "hunter2 x"]
     {

@@ -2,12 +2,13 @@
 
 use lastgood_testing::check_module_order;
 
-const ORDER: [&str; 42] = [
+const ORDER: [&str; 43] = [
     "clock",
     "policy",
     "keyed_mutex",
     "private",
     "proxy",
+    "http_client",
     "schedules",
     "sync",
     "entry",

@@ -1,17 +1,21 @@
 //! A running gateway, as the verbs ask it.
 
-use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use lastgood_settings::{FlagValue, Origin, Reached};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::HeaderMap;
-use reqwest::{Method, StatusCode, Url};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use lastgood::http_client::{HttpClient, HttpError, HttpOptions, Trust, body, read};
+use lastgood::proxy::{Proxies, ProxyError};
+use lastgood_settings::{FlagValue, Origin, Reached, conventional_proxies};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use url::Url;
 
 use crate::output::Failure;
 use crate::settings;
@@ -33,7 +37,7 @@ pub(crate) struct ClientArguments {
 /// A running gateway. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    http: HttpClient,
     base: Url,
     /// What names the address, where it is the configuration.
     origin: Option<Origin>,
@@ -73,13 +77,22 @@ impl ClientArguments {
             None if is_meant => configured.reached.token?,
             token => token,
         };
-        let http =
-            reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).redirect(reqwest::redirect::Policy::none());
         // No proxy leads to this machine itself.
-        let http = if given.is_none() || is_loopback(host) { http.no_proxy() } else { http };
-        let http = http.build().map_err(|why| Failure::failed(format!("failed to make a client: {why}")))?;
+        let proxies = if given.is_none() || is_loopback(host) { Proxies::default() } else { proxies()? };
+        let is_plain = base.scheme() == "http" && proxies == Proxies::default();
+        let trust = if is_plain { Trust::Nothing } else { Trust::System };
+        let http = HttpClient::new(&HttpOptions { proxies, trust, ..HttpOptions::new(CONNECT_WITHIN) })
+            .map_err(|why| Failure::failed(format!("failed to make a client: {why}")))?;
         Ok(Client { http, base, origin, token })
     }
+}
+
+/// The proxies of the environment.
+fn proxies() -> Result<Proxies, Failure> {
+    Proxies::new(&conventional_proxies(&settings::variable)).map_err(|why| {
+        let ProxyError { variable, problem } = why;
+        Failure::usage(format!("the variable {variable} {problem}\n    help: {}", ProxyError::HINT))
+    })
 }
 
 /// The URL of the gateway that listens there.
@@ -145,24 +158,51 @@ impl Client {
         method: Method,
         path: &str,
         parameters: &[(&str, String)],
-        body: Option<&Value>,
+        content: Option<&Value>,
     ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         if !parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(parameters);
         }
-        let mut request = self.http.request(method, url);
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+        let mut headers = HeaderMap::new();
+        if content.is_some() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        if let Some(authorization) = self.authorization() {
+            let authorization = HeaderValue::try_from(authorization);
+            let authorization =
+                authorization.map_err(|_| Failure::usage("the admin token has a character that no header can hold"))?;
+            headers.insert(header::AUTHORIZATION, authorization);
+        }
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        let mut request = Request::new(body(content.map(Value::to_string).unwrap_or_default()));
+        *request.method_mut() = method;
+        *request.uri_mut() =
+            url.as_str().parse().map_err(|why| Failure::usage(format!("{} cannot be asked: {why}", self.address())))?;
+        *request.headers_mut() = headers;
+        let asked = async {
+            let (head, body) = self.http.send(request).await?.into_parts();
+            let body = read(&head.headers, body, usize::MAX).await?;
+            Ok((head.status, head.headers, body))
+        };
+        asked.await.map_err(|why| self.unreachable(&why))
+    }
+
+    /// Who asks: by the token, else by the user that the URL names.
+    fn authorization(&self) -> Option<String> {
         if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose_secret().trim());
+            return Some(format!("Bearer {}", token.expose_secret().trim()));
         }
-        let response = request.send().await.map_err(|why| self.unreachable(&why))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.map_err(|why| self.unreachable(&why))?;
-        Ok((status, headers, body))
+        let (user, password) = (self.base.username(), self.base.password());
+        if user.is_empty() && password.is_none() {
+            return None;
+        }
+        let mut text: Vec<u8> = percent_decode_str(user).collect();
+        text.push(b':');
+        text.extend(percent_decode_str(password.unwrap_or_default()));
+        Some(format!("Basic {}", BASE64_STANDARD.encode(text)))
     }
 
     /// The gateway's address, for people.
@@ -170,15 +210,21 @@ impl Client {
         self.base.as_str().trim_end_matches('/')
     }
 
-    fn unreachable(&self, why: &reqwest::Error) -> Failure {
+    fn unreachable(&self, why: &HttpError) -> Failure {
         let elsewhere = "start it with: lastgood serve, or name another with --url, LASTGOOD_URL or LASTGOOD_LISTEN";
+        let by_proxy;
         let (what, hint) = match why {
-            why if names_a_certificate(why) => (
+            HttpError::Tls(InvalidCertificate(_) | NoCertificatesPresented) => (
                 "its certificate is not one that is trusted for this address",
                 "let SSL_CERT_FILE name the certificate of its authority, and --url the name that it is for",
             ),
-            why if why.is_connect() => ("no server answers there", elsewhere),
+            HttpError::Proxy(failure) => {
+                by_proxy = failure.to_string();
+                (by_proxy.as_str(), failure.hint())
+            }
+            why if why.is_unsent() => ("no server answers there", elsewhere),
             why if why.is_timeout() => ("no answer in time", elsewhere),
+            HttpError::Encoding | HttpError::Damaged => ("its answer cannot be unpacked", elsewhere),
             _ => ("the connection broke off", elsewhere),
         };
         let origin = self.origin.as_ref().map(|origin| format!(" (listen: {origin})")).unwrap_or_default();
@@ -204,11 +250,6 @@ impl Client {
     fn failed(&self, status: StatusCode, detail: &str, hint: &str) -> Failure {
         Failure::failed(format!("the gateway at {} answers {status}: {detail}{hint}", self.address()))
     }
-}
-
-/// Whether a connection was not made because of the certificate that was shown.
-fn names_a_certificate(why: &(dyn Error + 'static)) -> bool {
-    why.to_string().contains("certificate") || why.source().is_some_and(names_a_certificate)
 }
 
 /// A key or a symbol as one segment of a path.

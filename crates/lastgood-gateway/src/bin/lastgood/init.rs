@@ -180,7 +180,7 @@ impl Database {
 /// Whether a URL has a password, or may have one: several hosts, as of a cluster, are no URL to the parser.
 fn has_password(url: &str) -> bool {
     let in_query = |query: &str| query.split('&').any(|field| field.starts_with("password="));
-    match reqwest::Url::parse(url) {
+    match url::Url::parse(url) {
         Ok(url) => url.password().is_some() || url.query().is_some_and(in_query),
         Err(_) => url.contains('@'),
     }

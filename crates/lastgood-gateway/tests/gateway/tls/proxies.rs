@@ -18,6 +18,9 @@ use super::{Served, command};
 use crate::support::{Exchange, get};
 use crate::upstash::TOKEN;
 
+/// A route over an API that only a proxy knows the way to.
+const API: &str = "[apis.stocks]\nurl = \"https://outside.test\"\n[[routes]]\npath = \"/v1/api\"\nregion = \"routes\"\n\
+    [[routes.sources]]\napi = \"stocks\"\npath = \"/daily/AAPL.json\"\n";
 const PASSWORD: &str = "hunter2%21";
 /// `me:hunter2!`
 const AUTHORIZATION: &str = "Proxy-Authorization: Basic bWU6aHVudGVyMiE=";
@@ -247,11 +250,17 @@ async fn a_proxy_that_does_not_lead_there_is_reported_as_the_proxys_failure_with
     ];
     for (url, wrong, hint) in cases {
         let variables = outside.variables(&[("HTTPS_PROXY", &url)]);
-        let report = check(&variables, "");
-        let found = finding(&report, "spot");
-        let has = |key: &str, part: &str| found[key].as_str().is_some_and(|text| text.contains(part));
-        assert!(found["verdict"] == "failed" && has("detail", wrong) && has("hint", hint), "{wrong}: {found}");
-        let gateway = Served::start("", &variables);
+        let report = check(&variables, API);
+        for what in ["spot", "source"] {
+            let found = finding(&report, what);
+            let has = |key: &str, part: &str| found[key].as_str().is_some_and(|text| text.contains(part));
+            assert!(found["verdict"] == "failed" && has("detail", wrong) && has("hint", hint), "{wrong}: {found}");
+        }
+        let gateway = Served::start(API, &variables);
+        let got = get(format!("{}/v1/api", gateway.url)).await;
+        assert_eq!(got.status, 503, "{}", got.text());
+        assert!(got.text().contains("api stocks cannot be reached by the proxy"), "{wrong}: {}", got.text());
+        assert!(!got.text().contains("outside") && !got.text().contains("127.0.0.1"), "{wrong}: {}", got.text());
         let got = get(format!("{}/api/v3/ticker/price?symbol=BTCUSDT", gateway.url)).await;
         assert!(got.status == 503 || got.status == 502, "{}", got.status);
         assert!(got.text().contains("the proxy"), "{wrong}: {}", got.text());

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use regex_lite::Regex;
-use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 
 use crate::arguments::Arguments;
 use crate::source::selector::Selector;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lastgood::http_client::{HttpClient, HttpOptions};
+use lastgood::proxy::ProxyFailure;
 use lastgood::{Error, Reason};
 use object_store::aws::AmazonS3Builder;
 use object_store::client::{HttpError, HttpErrorKind};
@@ -17,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::error::ObjectError;
 use super::folder::Folder;
 use super::service::Connector;
-use crate::source::{ConnectOptions, proxy, tls};
+use crate::source::{ConnectOptions, tls};
 
 /// A declared bucket or folder.
 #[derive(Clone, Debug)]
@@ -204,8 +206,8 @@ pub(crate) fn of_check(why: &object_store::Error) -> String {
     if let Some(refused) = tls::failure(why) {
         return format!("{refused}; {}", tls::HINT);
     }
-    if let Some(failed) = proxy::failure(why) {
-        return format!("{failed}; {}", proxy::HINT);
+    if let Some(failure) = ProxyFailure::among_causes_of(why) {
+        return format!("{failure}; {}", failure.hint());
     }
     match reason(why) {
         (Reason::NotFound, _) => "there is no such object; is the key right?".to_owned(),
@@ -219,7 +221,7 @@ fn s3(bucket: &str, spec: &BucketSpec, connect: &ConnectOptions) -> Result<Arc<d
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(spec.region.as_deref().unwrap_or("us-east-1"))
-        .with_http_connector(Connector(client(spec, connect)?))
+        .with_http_connector(Connector(client(connect)?))
         .with_retry(retry(spec));
     builder = match &spec.credentials {
         Credentials::Anonymous => builder.with_skip_signature(true).with_access_key_id("").with_secret_access_key(""),
@@ -241,7 +243,7 @@ fn s3(bucket: &str, spec: &BucketSpec, connect: &ConnectOptions) -> Result<Arc<d
 fn gcs(bucket: &str, spec: &BucketSpec, connect: &ConnectOptions) -> Result<Arc<dyn ObjectStore>, ObjectError> {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
-        .with_http_connector(Connector(client(spec, connect)?))
+        .with_http_connector(Connector(client(connect)?))
         .with_retry(retry(spec));
     builder = match &spec.credentials {
         Credentials::Anonymous => {
@@ -267,17 +269,10 @@ fn retry(spec: &BucketSpec) -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: 1, retry_timeout: spec.timeout }
 }
 
-/// One client for all requests: to the service and nowhere else, following no redirects, taking bodies as they are.
-fn client(spec: &BucketSpec, connect: &ConnectOptions) -> Result<reqwest::Client, ObjectError> {
-    // Does nothing where one is chosen already.
-    _ = rustls::crypto::ring::default_provider().install_default();
-    proxy::by(reqwest::Client::builder(), &connect.proxies)
-        .connect_timeout(connect.connect_timeout)
-        .timeout(spec.timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_gzip()
-        .build()
-        .map_err(|why| ObjectError::Client(tls::NoClient(why)))
+/// One client for all requests: to the service and nowhere else, taking bodies as they are.
+fn client(connect: &ConnectOptions) -> Result<HttpClient, ObjectError> {
+    let options = HttpOptions { proxies: connect.proxies.clone(), ..HttpOptions::new(connect.connect_timeout) };
+    HttpClient::new(&options).map_err(ObjectError::Client)
 }
 
 impl fmt::Display for Bucket {

@@ -4,8 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use lastgood::http_client::NoTls;
+
 use crate::source::selector::SelectError;
-use crate::source::tls::NoClient;
 
 /// Why a bucket or an object cannot be made of its settings.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub(crate) enum ObjectError {
     /// The driver does not take the service account's key. What it says may hold parts of the key.
     ServiceAccountKey,
     /// No connections can be made.
-    Client(NoClient),
+    Client(NoTls),
     /// The object's key has a fault.
     Key(KeyError),
     /// One object is wanted, and the key has a `*`.

@@ -1,17 +1,18 @@
-//! The HTTP client of APIs, for requests to buckets. The one that the driver of buckets brings speaks HTTP/2 and streams bodies,
+//! The one HTTP client, for requests to buckets. The one that the driver of buckets brings speaks HTTP/2 and streams bodies,
 //! which no request here needs, and which take long to compile.
 
 use async_trait::async_trait;
+use http::{HeaderValue, Request, header};
 use http_body_util::BodyExt as _;
+use lastgood::http_client::{self, HttpError as Unanswered};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
-use reqwest::{Client, Request, Url};
 
 /// Hands the one client to the driver.
 #[derive(Debug)]
-pub(super) struct Connector(pub(super) Client);
+pub(super) struct Connector(pub(super) http_client::HttpClient);
 
 impl HttpConnector for Connector {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -20,30 +21,25 @@ impl HttpConnector for Connector {
 }
 
 #[derive(Debug)]
-struct Service(Client);
+struct Service(http_client::HttpClient);
 
 #[async_trait]
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let (head, body) = request.into_parts();
-        let url = Url::parse(&head.uri.to_string()).map_err(|why| HttpError::new(HttpErrorKind::Unknown, why))?;
-        let mut asked = Request::new(head.method, url);
-        *asked.headers_mut() = head.headers;
-        *asked.body_mut() = Some(body.collect().await?.to_bytes().into());
-        let response: http::Response<reqwest::Body> = self.0.execute(asked).await.map_err(failed)?.into();
-        Ok(response.map(|body| HttpResponseBody::new(body.map_err(failed))))
+        let (mut head, body) = request.into_parts();
+        head.headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let body = http_client::body(body.collect().await?.to_bytes());
+        let response = self.0.send(Request::from_parts(head, body)).await.map_err(failed)?;
+        Ok(response.map(|body| HttpResponseBody::new(body.map_err(|why| failed(Unanswered::BrokeOff(why.into()))))))
     }
 }
 
 /// Reads are all that is asked, so what breaks off may be asked again.
-fn failed(why: reqwest::Error) -> HttpError {
+fn failed(why: Unanswered) -> HttpError {
     let kind = match &why {
         why if why.is_timeout() => HttpErrorKind::Timeout,
-        why if why.is_connect() => HttpErrorKind::Connect,
-        why if why.is_decode() => HttpErrorKind::Decode,
-        why if why.is_builder() => HttpErrorKind::Unknown,
+        why if why.is_unsent() => HttpErrorKind::Connect,
         _ => HttpErrorKind::Interrupted,
     };
-    // URLs may be signed.
-    HttpError::new(kind, why.without_url())
+    HttpError::new(kind, why)
 }

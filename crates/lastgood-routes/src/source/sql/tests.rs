@@ -321,7 +321,7 @@ async fn a_root_certificate_that_would_not_be_looked_at_is_refused() {
 #[tokio::test]
 async fn a_postgres_answer_that_breaks_off_is_none() {
     let server = stocks();
-    let direct = reqwest::Url::parse(&server.url("postgres")).unwrap();
+    let direct = url::Url::parse(&server.url("postgres")).unwrap();
     let proxy = ChaosProxy::start(format!("{}:{}", direct.host_str().unwrap(), direct.port().unwrap())).await;
     let url = format!("postgres://{}@{}/postgres?sslmode=disable", direct.username(), proxy.address());
     let database = open(&url);

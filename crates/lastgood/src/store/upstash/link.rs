@@ -1,25 +1,18 @@
 //! Requests and their answers.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use std::{fmt, io};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::UpstashOptions;
+use crate::http_client::{self, HttpClient, HttpError, HttpOptions, NoTls, RequestBody, Trust};
 use crate::keyed_mutex::KeyedMutex;
-use crate::proxy::ProxyConnector;
 use crate::store::StoreError;
 
 /// The backstop of callers that set no deadline of their own.
@@ -42,18 +35,12 @@ const WRITES_AT_ONCE: usize = 32;
 /// The most that one answer may hold, in bytes.
 const LONGEST_ANSWER: usize = 64 << 20;
 
-/// How long an unused connection is kept.
-const IDLE_FOR: Duration = Duration::from_secs(60);
-
 /// Has a database of many regions read what this client wrote before.
 const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
 const LONGEST_SYNC_TOKEN: usize = 4096;
 
 const ENCODING: HeaderName = HeaderName::from_static("upstash-encoding");
 const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
-
-type Connector = HttpsConnector<ProxyConnector>;
-type HttpClient = Client<Connector, Full<Bytes>>;
 
 /// What came back, whatever it says.
 pub(super) struct Answer {
@@ -64,7 +51,6 @@ pub(super) struct Answer {
 /// The connections to one database.
 pub(super) struct Link {
     options: UpstashOptions,
-    connector: Connector,
     client: ArcSwap<HttpClient>,
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
@@ -77,12 +63,10 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(options: UpstashOptions) -> Result<Arc<Link>, StoreError> {
-        let connector = connector(&options).map_err(|why| StoreError::Unavailable(format!("{options}: {why}")))?;
-        let client = ArcSwap::from_pointee(client(connector.clone()));
+        let client = client(&options).map_err(|why| StoreError::Unavailable(format!("{options}: {why}")))?;
         Ok(Arc::new(Link {
             options,
-            connector,
-            client,
+            client: ArcSwap::from_pointee(client),
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
             writes: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
             written: KeyedMutex::default(),
@@ -144,7 +128,7 @@ impl Link {
     /// caller gave up.
     async fn in_background(
         self: &Arc<Self>,
-        request: Request<Full<Bytes>>,
+        request: Request<RequestBody>,
         patience: Duration,
         held: impl Send + 'static,
     ) -> Result<Answer, StoreError> {
@@ -165,7 +149,7 @@ impl Link {
         outcome.await.unwrap_or_else(|_| Err(self.unavailable("the request was given up")))
     }
 
-    fn request(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, StoreError> {
+    fn request(&self, path: &str, body: Bytes) -> Result<Request<RequestBody>, StoreError> {
         let mut request = Request::post(format!("{}{path}", self.options.base()))
             .header(header::AUTHORIZATION, self.options.authorization())
             .header(header::USER_AGENT, USER_AGENT)
@@ -174,10 +158,10 @@ impl Link {
         if let Some(token) = &*self.sync_token.load() {
             request = request.header(SYNC_TOKEN, &**token);
         }
-        request.body(Full::new(body)).map_err(|_| self.unavailable("the request cannot be written"))
+        request.body(http_client::body(body)).map_err(|_| self.unavailable("the request cannot be written"))
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, StoreError> {
+    async fn exchange(&self, request: Request<RequestBody>) -> Result<Answer, StoreError> {
         let client = self.client.load_full();
         let mut watch = Unanswered { link: self, client: &client, since: Instant::now(), answered: false };
         let answer = self.send(&client, request).await;
@@ -185,19 +169,18 @@ impl Link {
         answer
     }
 
-    async fn send(&self, client: &HttpClient, request: Request<Full<Bytes>>) -> Result<Answer, StoreError> {
-        let response = client.request(request).await.map_err(|error| self.unavailable(&cause(&error)))?;
+    async fn send(&self, client: &HttpClient, request: Request<RequestBody>) -> Result<Answer, StoreError> {
+        let response = client.send(request).await.map_err(|error| self.unavailable(&error.cause()))?;
         let (head, body) = response.into_parts();
         if let Some(token) = head.headers.get(SYNC_TOKEN).filter(|token| token.len() <= LONGEST_SYNC_TOKEN) {
             self.sync_token.store(Some(Arc::new(token.clone())));
         }
-        let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                return self.unavailable(&format!("the answer is longer than {} MiB", LONGEST_ANSWER >> 20));
-            }
-            self.unavailable("the answer broke off")
+        let body = http_client::read(&head.headers, body, LONGEST_ANSWER).await.map_err(|error| match error {
+            HttpError::TooLarge => self.unavailable(&format!("the answer is longer than {} MiB", LONGEST_ANSWER >> 20)),
+            HttpError::BrokeOff(_) => self.unavailable("the answer broke off"),
+            error => self.unavailable(&error.to_string()),
         })?;
-        Ok(Answer { status: head.status, body: body.to_bytes() })
+        Ok(Answer { status: head.status, body })
     }
 
     fn unavailable(&self, why: &str) -> StoreError {
@@ -206,7 +189,7 @@ impl Link {
 
     /// Lets go of connections on which nothing comes back, unless somebody did already.
     fn replace(&self, dead: &Arc<HttpClient>) {
-        self.client.compare_and_swap(dead, Arc::new(client(self.connector.clone())));
+        self.client.compare_and_swap(dead, Arc::new(dead.without_connections()));
     }
 }
 
@@ -226,62 +209,8 @@ impl Drop for Unanswered<'_> {
     }
 }
 
-/// The innermost cause of an error, which says what happened.
-fn cause(error: &dyn Error) -> String {
-    let mut innermost = error;
-    while let Some(inner) = innermost.source() {
-        innermost = inner;
-    }
-    innermost.to_string()
-}
-
-/// Why no connection over TLS can be made.
-#[derive(Debug)]
-enum TlsError {
-    /// The provider lacks what TLS needs.
-    Provider(rustls::Error),
-    /// The system's certificate authorities cannot be read.
-    Authorities(io::Error),
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsError::Provider(why) => why.fmt(f),
-            TlsError::Authorities(why) => {
-                write!(f, "the system's certificate authorities cannot be read: {why}; install ca-certificates")
-            }
-        }
-    }
-}
-
-impl Error for TlsError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            TlsError::Provider(why) => Some(why),
-            TlsError::Authorities(why) => Some(why),
-        }
-    }
-}
-
-fn connector(options: &UpstashOptions) -> Result<Connector, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let tls = tls.map_err(TlsError::Provider)?;
-    let tls = match options.is_tls() {
-        true => tls.with_native_roots().map_err(TlsError::Authorities)?,
-        // Nothing to check; reading the system's authorities takes long.
-        false => tls.with_root_certificates(RootCertStore::empty()),
-    };
-    let tls = tls.with_no_client_auth();
-    let connector = ProxyConnector::new(options.proxies().clone(), tls.clone(), CONNECT_WITHIN);
-    Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector))
-}
-
-fn client(connector: Connector) -> HttpClient {
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_FOR)
-        .pool_max_idle_per_host(READS_AT_ONCE + WRITES_AT_ONCE)
-        .build(connector)
+fn client(options: &UpstashOptions) -> Result<HttpClient, NoTls> {
+    // With no TLS there is nothing to check.
+    let trust = if options.is_tls() { Trust::System } else { Trust::Nothing };
+    HttpClient::new(&HttpOptions { proxies: options.proxies().clone(), trust, ..HttpOptions::new(CONNECT_WITHIN) })
 }

@@ -1,11 +1,13 @@
 //! Trying what the configuration names.
 
-use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use http::{Request, StatusCode, header};
+use lastgood::http_client::{HttpError, Incoming, body};
 use lastgood::store::{Store, StoreError, UpstashStore};
 use lastgood_gateway::{SourceCheck, check_certificate, check_sources};
 use lastgood_market::Venue;
@@ -13,8 +15,8 @@ use lastgood_market::credentials::MasterKey;
 use lastgood_market::upstream::exchange_of;
 use lastgood_settings::redact::redact;
 use lastgood_settings::{BaseUrl, Settings, StoreSetting, UpstashAddress};
-use reqwest::{StatusCode, header};
-use tokio::time::Instant;
+use rustls::Error::InvalidCertificate;
+use tokio::time::{Instant, timeout};
 
 use super::ways::Ways;
 use super::{Finding, Verdict, redis};
@@ -246,7 +248,7 @@ async fn upstream(ways: &Ways, what: &'static str, host: &BaseUrl, path: &str) -
     let (way, led) = ways.to(&url).await;
     let finding = match led {
         Err(failure) => Finding::new(what, host.as_str(), Verdict::Failed, failure.to_string()).hint(failure.hint()),
-        Ok(()) => match ways.client.get(&url).send().await {
+        Ok(()) => match ask(ways, &url).await {
             Ok(answer) => {
                 let wait = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
                 of_status(what, host, answer.status(), wait)
@@ -256,6 +258,12 @@ async fn upstream(ways: &Ways, what: &'static str, host: &BaseUrl, path: &str) -
     };
     let detail = format!("{}, {way}", finding.detail);
     Finding { detail, ..finding }.took(started.elapsed())
+}
+
+async fn ask(ways: &Ways, url: &str) -> Result<http::Response<Incoming>, HttpError> {
+    let request = Request::get(url).header(header::ACCEPT, "*/*").header(header::ACCEPT_ENCODING, "gzip");
+    let request = request.body(body(Bytes::new())).map_err(|why| HttpError::Connect(why.into()))?;
+    timeout(PATIENCE, ways.client.send(request)).await.unwrap_or(Err(HttpError::TimedOut))
 }
 
 fn of_status(what: &'static str, host: &BaseUrl, status: StatusCode, wait: Option<&str>) -> Finding {
@@ -279,29 +287,18 @@ fn of_status(what: &'static str, host: &BaseUrl, status: StatusCode, wait: Optio
     }
 }
 
-fn of_error(what: &'static str, host: &BaseUrl, error: &reqwest::Error, way: &str) -> Finding {
-    let text = cause(error);
-    let hint = if error.is_timeout() {
-        "check the network, or name a nearer host"
-    } else if text.contains("dns") || text.contains("resolve") || text.contains("lookup") {
-        "correct the host name, or check the DNS of this machine"
-    } else if text.contains("certificate") {
-        "check the clock and the certificates of this machine, and that no proxy reads the traffic"
-    } else {
-        "check the address and the network; until it answers, the last good answers are served"
+fn of_error(what: &'static str, host: &BaseUrl, error: &HttpError, way: &str) -> Finding {
+    let hint = match error {
+        error if error.is_timeout() => "check the network, or name a nearer host",
+        HttpError::Unresolved(_) => "correct the host name, or check the DNS of this machine",
+        HttpError::Tls(InvalidCertificate(_)) => {
+            "check the clock and the certificates of this machine, and that no proxy reads the traffic"
+        }
+        _ => "check the address and the network; until it answers, the last good answers are served",
     };
     let detail = match error.is_timeout() {
         true => "no answer in time".to_owned(),
-        false => redact(&text).into_owned(),
+        false => redact(&error.cause()).into_owned(),
     };
     Finding::new(what, host.as_str(), Verdict::Failed, detail).hint(format!("{hint}{way}"))
-}
-
-/// The innermost cause of an error, which says what happened.
-pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(inner) = innermost.source() {
-        innermost = inner;
-    }
-    innermost.to_string()
 }

@@ -5,13 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use reqwest::Client;
+use bytes::Bytes;
+use http::{Request, header};
+use lastgood::http_client::{HttpClient, HttpOptions, NoTls, Trust, body};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// Two requests a second and bot, on average.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// For a whole answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What bots ask, and how often in a hundred.
 const QUESTIONS: [(&str, u64); 8] = [
@@ -48,9 +53,9 @@ impl Seen {
 }
 
 /// Sends `bots` off to poll the gateway; they stop when the set is dropped.
-pub(super) fn start(gateway: SocketAddr, bots: u32, seen: &Arc<Seen>) -> Result<JoinSet<()>, reqwest::Error> {
+pub(super) fn start(gateway: SocketAddr, bots: u32, seen: &Arc<Seen>) -> Result<JoinSet<()>, NoTls> {
     // Proxies are for the world outside; the gateway is on this machine.
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let client = HttpClient::new(&HttpOptions { trust: Trust::Nothing, ..HttpOptions::new(PATIENCE) })?;
     let mut running = JoinSet::new();
     for bot in 0..bots {
         let (client, seen) = (client.clone(), Arc::clone(seen));
@@ -59,15 +64,21 @@ pub(super) fn start(gateway: SocketAddr, bots: u32, seen: &Arc<Seen>) -> Result<
     Ok(running)
 }
 
-async fn poll(client: Client, gateway: SocketAddr, bot: u64, seen: &Seen) {
+async fn poll(client: HttpClient, gateway: SocketAddr, bot: u64, seen: &Seen) {
     let mut dice = Dice(bot + 1);
     sleep(PAUSE.mul_f64(dice.roll(100) as f64 / 100.0)).await;
     loop {
         let path = question(dice.roll(100));
         let started = Instant::now();
-        let answer = client.get(format!("http://{gateway}{path}")).send().await;
-        let succeeded = match answer {
-            Ok(answer) => answer.status().is_success() && answer.bytes().await.is_ok(),
+        let request = Request::get(format!("http://{gateway}{path}"))
+            .header(header::ACCEPT, "*/*")
+            .header(header::ACCEPT_ENCODING, "gzip")
+            .body(body(Bytes::new()));
+        let succeeded = match request {
+            Ok(request) => {
+                let answer = client.fetch(request, usize::MAX, PATIENCE).await;
+                answer.is_ok_and(|answer| answer.status().is_success())
+            }
             Err(_) => false,
         };
         match succeeded {

@@ -1,38 +1,9 @@
-//! Names are followed to public addresses only: a name that is declared in good faith may be made to lead elsewhere.
+//! Which addresses are public: names are followed to those only, as one that is declared in good faith may be made to lead
+//! elsewhere.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use reqwest::Url;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-
-/// Resolves names, and gives the public addresses of theirs.
-pub(super) struct Public;
-
-/// A name without a public address.
-#[derive(Debug)]
-pub(super) struct NotPublic;
-
-impl fmt::Display for NotPublic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("failed to find a public address; to reach a private one, set allow_private = true")
-    }
-}
-
-impl std::error::Error for NotPublic {}
-
-impl Resolve for Public {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
-            match public.is_empty() {
-                true => Err(Box::new(NotPublic) as Box<dyn std::error::Error + Send + Sync>),
-                false => Ok(Box::new(public.into_iter()) as Addrs),
-            }
-        })
-    }
-}
+use url::Url;
 
 /// Whether the declaration itself says that an address that is not public is meant.
 pub(super) fn is_private_host(url: &Url) -> bool {
@@ -42,7 +13,7 @@ pub(super) fn is_private_host(url: &Url) -> bool {
 }
 
 /// Whether an address is one of the internet's.
-fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
