@@ -113,15 +113,18 @@ struct Question<'a> {
 /// What came of a question, and of whom the answer is: of no host where none was asked.
 struct Answered<'a> {
     host: Option<&'a Host>,
-    fetched: Result<Reply, Error>,
+    received: Checked,
 }
+
+/// The answer, if it is one to the question; nothing where it refuses the key.
+type Checked = Result<Option<Received>, Error>;
 
 /// What came of asking one host.
 enum Attempt {
     /// It was not asked: budget or bulkhead said no.
     Refused(Error),
     /// Its answer, or why there is none. A question that may fare better elsewhere can be asked again.
-    Ended(Result<Reply, Error>, CallResult),
+    Ended(Checked, CallResult),
 }
 
 /// The answer of a host, not checked yet.
@@ -241,16 +244,11 @@ impl Upstreams {
         let exchange = venue.condition.begin(request.endpoint.path);
         match self.fetch(request, priority, key).await {
             // Our own budget is no fault of the exchange's.
-            Answered { host: None, fetched } => {
+            Answered { host: None, received } => {
                 exchange.not_begun();
-                fetched.and_then(|reply| reply.received(request, self.exchange_now())).map(Some)
+                received
             }
-            Answered { host: Some(host), fetched } => {
-                let received = match fetched {
-                    Ok(reply) if key.is_some() && reply.fetched.refuses_key() => Ok(None),
-                    Ok(reply) => reply.received(request, self.exchange_now()).map(Some),
-                    Err(error) => Err(error),
-                };
+            Answered { host: Some(host), received } => {
                 host.condition.ended(request.endpoint.path, &received);
                 exchange.ended(&received);
                 received
@@ -268,19 +266,19 @@ impl Upstreams {
         let hosts = self.venue(request.endpoint.venue).in_order();
         let attempts = hosts.len().min(MOST_ATTEMPTS);
         let mut outcome =
-            Answered { host: None, fetched: Err(Error::new(Reason::Unreachable, "no upstream is configured")) };
+            Answered { host: None, received: Err(Error::new(Reason::Unreachable, "no upstream is configured")) };
         for (number, host) in hosts.into_iter().take(attempts).enumerate() {
             let is_last = number + 1 == attempts;
             let (ended, result) = match self.attempt(host, question, is_last).await {
-                Attempt::Refused(error) if number == 0 => return Answered { host: None, fetched: Err(error) },
+                Attempt::Refused(error) if number == 0 => return Answered { host: None, received: Err(error) },
                 Attempt::Refused(_) => break,
                 Attempt::Ended(ended, result) => (ended, result),
             };
-            if let (Some(host), Err(error)) = (outcome.host, &outcome.fetched) {
+            if let (Some(host), Err(error)) = (outcome.host, &outcome.received) {
                 host.condition.failed(request.endpoint.path, error);
             }
-            outcome = Answered { host: Some(host), fetched: ended };
-            // An answer, a refusal or garbage would be the same elsewhere; trouble of the host's own may not be.
+            outcome = Answered { host: Some(host), received: ended };
+            // An answer or a refusal would be the same elsewhere; trouble of the host's own, such as garbage, may not be.
             if matches!(result, CallResult::Answered | CallResult::HeldOff) {
                 break;
             }
@@ -289,7 +287,7 @@ impl Upstreams {
     }
 
     async fn attempt(&self, host: &Host, question: Question<'_>, is_last: bool) -> Attempt {
-        let Question { request, bucket, priority, .. } = question;
+        let Question { request, bucket, priority, key, .. } = question;
         let slot = self.frequency.slot(&request.key);
         let ask = Ask { bucket, weight: request.weight, priority, frequency: self.frequency.of_at(slot) };
         let _place = match host.place(ask, request.endpoint.path).await {
@@ -321,10 +319,16 @@ impl Upstreams {
                 (Err(Error::new(Reason::TimedOut, message)), CallResult::TimedOut)
             }),
         };
+        let checked = match ended {
+            Ok(reply) if key.is_some() && reply.fetched.refuses_key() => Ok(None),
+            Ok(reply) => reply.received(request, self.exchange_now()).map(Some),
+            Err(error) => Err(error),
+        };
+        let result = if is_no_answer(&checked, result) { CallResult::Failed } else { result };
         call.ended(result);
         // What the answer is worth is for who checks it.
         condition.is_over();
-        Attempt::Ended(ended, result)
+        Attempt::Ended(checked, result)
     }
 
     async fn ask_host(
@@ -379,6 +383,12 @@ impl Upstreams {
         let now = self.clock.now().as_millis();
         Timestamp::from_millis(now.saturating_add_signed(self.clock_skew.millis()))
     }
+}
+
+/// Whether a host that answered gave none to the question, and no verdict on it or on us either.
+fn is_no_answer(checked: &Checked, result: CallResult) -> bool {
+    let is_none = |error: &Error| matches!(error.reason, Reason::Malformed | Reason::Upstream);
+    result == CallResult::Answered && checked.as_ref().is_err_and(is_none)
 }
 
 /// The error for a host that no connection leads to: if that is a proxy's doing, the host is not to blame.

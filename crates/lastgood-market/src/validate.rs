@@ -113,8 +113,7 @@ impl Fetched {
             (403, _) => {
                 Error::new(Reason::Firewall, "the exchange's firewall refuses requests from this address (403)")
             }
-            // A verdict on the question, unless the code is of the exchange's own trouble.
-            (400 | 404, code) if code < 0 && !matches!(code, -1000 | -1001 | -1007 | -1008) => {
+            (400 | 404, code) if is_of_the_question(code) => {
                 Error::new(Reason::NotFound, format!("the exchange refused the question with {code}"))
             }
             (status, _) => {
@@ -133,6 +132,13 @@ impl Fetched {
             None => made,
         }
     }
+}
+
+/// Whether a code is a verdict on a public question. The others speak of the exchange's own trouble, of keys, clocks and orders,
+/// which no public question has: they take the place of no last good answer.
+fn is_of_the_question(code: i64) -> bool {
+    const QUESTIONS: std::ops::RangeInclusive<i64> = -1_199..=-1_100;
+    QUESTIONS.contains(&code)
 }
 
 /// The end of a ban, from either wording of its message: in ms, as it is published, or in s or µs.

@@ -13,7 +13,7 @@ pub enum CallResult {
     Answered,
     /// With 403, 418 or 429: the host works, and wants less of us.
     HeldOff,
-    /// With an error of its own: 5xx, or a page for people.
+    /// With an error of its own: 5xx, a page for people, or an answer to another question than was asked.
     Failed,
     /// No connection was made, so nothing was sent.
     Unreachable,

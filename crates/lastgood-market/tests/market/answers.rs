@@ -105,7 +105,7 @@ const QUESTIONS: &[&str] = &[
 ];
 
 /// The request for a question, where it is fetched for itself.
-fn request(target: &str) -> UpstreamRequest {
+pub(crate) fn request(target: &str) -> UpstreamRequest {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let venue = Venue::of(path, query).unwrap();
     match plan(&Identities::public(), venue, Request { is_get: true, path, query, ..Request::default() }) {
@@ -122,13 +122,13 @@ async fn exchange() -> Upstreams {
     exchange_at(vec![url])
 }
 
-async fn host() -> (TcpListener, BaseUrl) {
+pub(crate) async fn host() -> (TcpListener, BaseUrl) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = BaseUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     (listener, url)
 }
 
-fn exchange_at(hosts: Vec<BaseUrl>) -> Upstreams {
+pub(crate) fn exchange_at(hosts: Vec<BaseUrl>) -> Upstreams {
     let options = Options { spot: hosts.clone(), futures: hosts.clone(), coin: hosts, ..Options::default() };
     Upstreams::new(&options, &Clock::system(), BanMemory::without_file(None, "x")).unwrap()
 }

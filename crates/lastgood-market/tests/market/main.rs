@@ -15,6 +15,7 @@ mod lines;
 mod order;
 mod own_bars;
 mod round_trips;
+mod several_hosts;
 mod truth;
 mod word;
 mod writes;
