@@ -2,6 +2,14 @@
 //! other programs keep them in. Prints one table; `cargo bench -p lastgood-benches --bench candles`.
 //!
 //! Without a redis-server the rows that need one are left out.
+//!
+//! `candles --bench counted` writes a thousand candles twenty times, and reads them into a process that has just started, in one
+//! thread, to be counted under callgrind, the reads by `reads_counted`:
+//!
+//! ```sh
+//! cargo bench -p lastgood-benches --bench candles --no-run
+//! valgrind --tool=callgrind --collect-atstart=no --toggle-collect=candles::writes_counted target/release/deps/candles-* --bench counted
+//! ```
 
 #![expect(
     clippy::disallowed_methods,
@@ -22,6 +30,7 @@ use lastgood_market::UpstreamRequest;
 use lastgood_market::candles::{Candles, Exchange, Question};
 use lastgood_market::{Identities, Plan, Preset, Priority, Received, RegionName, Request, Venue, plan};
 use lastgood_testing::RedisServer;
+use tokio::runtime::Runtime;
 
 const MINUTE: u64 = 60_000;
 const CANDLES: u64 = 1_000;
@@ -188,22 +197,36 @@ async fn in_redis(server: &RedisServer) {
     a_key_a_bar_in_redis(server, &*store).await;
 }
 
+/// How long it takes to read a value of 150 bytes that was just written.
+async fn bare_read(store: &Arc<dyn Store>) -> Duration {
+    store.put("bare", Bytes::from(vec![b'x'; 150]), YEAR).await.unwrap();
+    let began = Instant::now();
+    std::hint::black_box(store.get("bare").await.unwrap());
+    began.elapsed()
+}
+
 /// As lastgood keeps them, read by a cache that has just been started.
 async fn blocks_in_redis(server: &RedisServer, store: &Arc<dyn Store>) {
     let newest = question("limit=1000");
     let other = question_of("ETHUSDT", "limit=1000");
-    let write = median_of(30, || async {
+    let bare = std::sync::Mutex::new(Vec::new());
+    let write = median_of(100, || async {
         server.command(&["FLUSHALL"]);
         let (cache, candles) = candles(Some(store), true);
         // A process asks for the time by Redis' clock, and begins to hear of invalidations, once.
         candles.answer(&other).await.unwrap();
         assert!(cache.sync(Duration::from_secs(5)).await);
+        let took = bare_read(store).await;
+        bare.lock().unwrap().push(took);
         let began = Instant::now();
         candles.answer(&newest).await.unwrap();
         assert!(cache.sync(Duration::from_secs(5)).await);
         began.elapsed()
     });
     let write = write.await;
+    let mut bare = bare.into_inner().unwrap();
+    bare.sort_unstable();
+    line("a bare read of 150 bytes, between the writes", "", &micros(bare[bare.len() / 2]), "", "");
     let cold = async |question: &Arc<Question>| {
         let (_cache, candles) = candles(Some(store), false);
         assert!(candles.answer(&other).await.is_ok(), "it is stored");
@@ -240,14 +263,72 @@ async fn a_key_a_bar_in_redis(server: &RedisServer, store: &dyn Store) {
     line(layout, &micros(write), &micros(read), &micros(last), &used(server, "bar:*"));
 }
 
+fn main() {
+    // `cargo test` runs benches too, to see that they work; it passes no `--bench`.
+    let arguments: Vec<String> = std::env::args().collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    match (has("--bench"), has("counted")) {
+        (true, false) => timed(),
+        (true, true) => counted(),
+        (false, _) => {}
+    }
+}
+
 /// Runs in a task of its own, as the handlers of requests do: where no other task works, a thread that only waits for a
 /// task is woken late.
 #[tokio::main]
-async fn main() {
-    // `cargo test` runs benches too, to see that they work; it passes no `--bench`.
-    if std::env::args().any(|argument| argument == "--bench") {
-        tokio::spawn(print()).await.unwrap();
-    }
+async fn timed() {
+    tokio::spawn(print()).await.unwrap();
+}
+
+const COUNTED: usize = 20;
+
+fn counted() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = RedisServer::start();
+    let entered = runtime.enter();
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(RedisOptions::parse(&server.url()).unwrap()));
+    drop(entered);
+    let cold = |is_there: bool| {
+        let started = runtime.block_on(async {
+            while store.probe().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            candles(Some(&store), is_there)
+        });
+        writes(&runtime, &started.0, &started.1, &[question("limit=1000")]);
+        started
+    };
+    let questions = (0..COUNTED).map(|number| question_of(&format!("SYMBOL{number}USDT"), "limit=1000"));
+    let questions: Vec<_> = questions.collect();
+    let (cache, candles) = cold(true);
+    writes_counted(&runtime, &cache, &candles, &questions);
+    let (_cache, candles) = cold(false);
+    reads_counted(&runtime, &candles, &questions);
+}
+
+#[inline(never)]
+fn reads_counted(runtime: &Runtime, candles: &Candles, questions: &[Arc<Question>]) {
+    runtime.block_on(async {
+        for question in questions {
+            candles.answer(question).await.unwrap();
+        }
+    });
+}
+
+#[inline(never)]
+fn writes_counted(runtime: &Runtime, cache: &Cache, candles: &Candles, questions: &[Arc<Question>]) {
+    writes(runtime, cache, candles, questions);
+}
+
+/// Asks for all, and waits until what came is written.
+fn writes(runtime: &Runtime, cache: &Cache, candles: &Candles, questions: &[Arc<Question>]) {
+    runtime.block_on(async {
+        for question in questions {
+            candles.answer(question).await.unwrap();
+            assert!(cache.sync(Duration::from_secs(5)).await);
+        }
+    });
 }
 
 async fn print() {

@@ -10,13 +10,17 @@
 //! Each list of numbers as [`column`] has it. Decimals and sign are one number: twice the decimals, and one if it is
 //! negative.
 
-use bytes::{Buf, BufMut};
+use bytes::BufMut;
 
 mod column;
 mod digits;
+mod reader;
+mod writer;
 
-use self::column::Values;
-use self::digits::{Decimal, Form, MOST_DIGITS, REACH, TENS, word};
+use self::digits::{Decimal, MOST_DIGITS, word};
+use self::reader::Numbers;
+use self::writer::Packed;
+pub(super) use self::writer::unpack;
 
 /// More than a candle has; and more rows than an answer has.
 const MOST_COLUMNS: usize = 32;
@@ -34,6 +38,8 @@ struct Frame {
 struct Mark {
     bytes: u64,
     length: usize,
+    /// Its bits of a word.
+    mask: u64,
 }
 
 impl Mark {
@@ -44,12 +50,17 @@ impl Mark {
             bytes[length] = byte;
             length += 1;
         }
-        Mark { bytes: u64::from_le_bytes(bytes), length }
+        Mark { bytes: u64::from_le_bytes(bytes), length, mask: u64::MAX.unbounded_shr(64 - 8 * length as u32) }
     }
 
     fn is_at(self, text: &[u8], at: usize) -> bool {
-        let others = 64 - 8 * self.length as u32;
-        (word(text, at) ^ self.bytes).checked_shl(others) == Some(0) && at + self.length <= text.len()
+        self.begins(word(text, at)) && at + self.length <= text.len()
+    }
+
+    /// Whether eight bytes begin with it.
+    #[inline]
+    fn begins(self, word: u64) -> bool {
+        (word ^ self.bytes) & self.mask == 0
     }
 }
 
@@ -88,35 +99,6 @@ impl Frame {
     }
 }
 
-/// What was read of a column.
-#[derive(Clone, Default)]
-struct Read {
-    forms: Vec<u64>,
-    digits: Vec<u64>,
-    zeros: u32,
-    before: Decimal,
-    length: usize,
-}
-
-impl Read {
-    /// Takes the number at `at`, and says where it ends.
-    fn take(&mut self, text: &[u8], at: usize) -> Option<usize> {
-        let (number, end) = digits::read_like(text, at, self.before, self.length)?;
-        self.forms.push(form_of(number));
-        self.digits.push(number.digits);
-        self.zeros = self.zeros.min(zeros_at_the_end(text, end));
-        (self.before, self.length) = (number, end - at);
-        Some(end)
-    }
-
-    fn write(mut self, out: &mut Vec<u8>) {
-        column::write(out, &self.forms);
-        out.put_u8(self.zeros as u8);
-        divide(&mut self.digits, self.zeros);
-        column::write(out, &self.digits);
-    }
-}
-
 fn form_of(number: Decimal) -> u64 {
     u64::from(number.decimals << 1) | u64::from(number.is_negative)
 }
@@ -132,209 +114,57 @@ pub(super) fn are_likely(text: &[u8]) -> bool {
 /// The rows packed; `None` for a text that is none of such rows.
 pub(super) fn pack(text: &[u8]) -> Option<Vec<u8>> {
     let frame = Frame::of(text)?;
-    // Rows of a text are much alike.
-    let rows_likely = (text.len() / text.iter().position(|byte| *byte == b']')?).min(MOST_ROWS) + 1;
-    let column = || Read {
-        forms: Vec::with_capacity(rows_likely),
-        digits: Vec::with_capacity(rows_likely),
-        zeros: MOST_DIGITS as u32,
-        ..Read::default()
-    };
-    let mut columns: Vec<Read> = (0..frame.columns).map(|_| column()).collect();
-    let (mut marks, end) = (frame.marks(), frame.end());
-    let between = std::mem::replace(&mut marks[0], frame.begin());
-    let (mut at, mut rows) = (0, 0);
-    loop {
-        for (column, mark) in columns.iter_mut().zip(&marks) {
-            if !mark.is_at(text, at) {
-                return None;
-            }
-            at = column.take(text, at + mark.length)?;
-        }
-        rows += 1;
-        if at + end.length == text.len() && end.is_at(text, at) {
-            break;
-        }
-        if rows == MOST_ROWS {
-            return None;
-        }
-        marks[0] = between;
-    }
+    let numbers = reader::read(text, &frame)?;
+    // Looked at once more: a fault of ours must cost room, not change a price.
+    Some(packed(text, &frame, &numbers)).filter(|packed| comes_back(packed, text, &frame, &numbers))
+}
+
+fn packed(text: &[u8], frame: &Frame, numbers: &Numbers) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() / 4);
     out.put_u8(u8::from(frame.is_list));
     out.put_u8(frame.columns as u8);
     out.put_u32_le(frame.quoted);
-    out.put_u16_le(rows as u16);
-    columns.into_iter().for_each(|column| column.write(&mut out));
-    Some(out)
-}
-
-/// How many zeros a number ends with that ends at `end`, as far as eight bytes tell.
-fn zeros_at_the_end(text: &[u8], end: usize) -> u32 {
-    match text.get(..end).and_then(<[u8]>::last_chunk::<8>) {
-        Some(last) => (u64::from_le_bytes(*last) ^ 0x3030_3030_3030_3030).leading_zeros() / 8,
-        None => 0,
-    }
-}
-
-/// Takes zeros off the end of numbers that all have that many.
-fn divide(numbers: &mut [u64], zeros: u32) {
-    if zeros > 0 {
-        // Without a remainder, to divide by five to a power is to multiply by its inverse.
-        let inverse = inverse_of_five().wrapping_pow(zeros);
-        numbers.iter_mut().for_each(|number| *number = (*number >> zeros).wrapping_mul(inverse));
-    }
-}
-
-const fn inverse_of_five() -> u64 {
-    0xCCCC_CCCC_CCCC_CCCD
-}
-
-/// A column as it is written.
-struct Column {
-    /// What stands before each of its numbers, with the zeros that the number before ends with.
-    before: Before,
-    numbers: Numbers,
-    /// Zeros that its numbers end with and that are written with what comes behind.
-    zeros: Zeros,
-}
-
-enum Numbers {
-    /// All are the same.
-    Same { text: [u8; REACH], length: usize },
-    /// All have one form.
-    Alike { form: Form, digits: Vec<u64> },
-    /// The decimals and the sign of each, and its digits.
-    Each { forms: Vec<u64>, digits: Vec<u64> },
-}
-
-/// Up to sixteen bytes between two numbers.
-#[derive(Clone, Copy)]
-struct Before {
-    bytes: [u8; 16],
-    length: usize,
-}
-
-/// This many zeros at the end of a number whose point may stand before them.
-#[derive(Clone, Copy, Default)]
-struct Zeros {
-    has_point: bool,
-    count: usize,
-}
-
-impl Before {
-    fn new(zeros: Zeros, mark: Mark) -> Before {
-        let mut bytes = [b'0'; 16];
-        bytes[0] = if zeros.has_point { b'.' } else { b'0' };
-        let begin = usize::from(zeros.has_point) + zeros.count;
-        bytes[begin..][..mark.length].copy_from_slice(&mark.bytes.to_le_bytes()[..mark.length]);
-        Before { bytes, length: begin + mark.length }
-    }
-}
-
-fn number_of(form: u64, digits: u64) -> Decimal {
-    // What no number has is refused where it is written.
-    Decimal { digits, decimals: (form >> 1).min(63) as u32, is_negative: form & 1 == 1 }
-}
-
-impl Column {
-    fn read(packed: &mut &[u8], rows: usize) -> Option<Column> {
-        let forms = column::read(packed, rows)?;
-        let at_the_end = u32::from(packed.try_get_u8().ok()?);
-        let scale = *TENS.get(at_the_end as usize)?;
-        let mut digits = column::read(packed, rows)?;
-        let mut zeros = Zeros::default();
-        let numbers = match (forms, &mut digits) {
-            (Values::Same(form), Values::Same(digits)) => {
-                let mut text = [0; REACH];
-                let length = digits::write(&mut text, number_of(form, digits.checked_mul(scale)?))?;
-                Numbers::Same { text, length }
-            }
-            (Values::Same(form), Values::Each(digits)) if form & 1 == 0 && form < 64 => {
-                let mut decimals = (form >> 1) as u32;
-                if (1..=8.min(decimals)).contains(&at_the_end) {
-                    decimals -= at_the_end;
-                    zeros = Zeros { has_point: decimals == 0, count: at_the_end as usize };
-                } else if at_the_end > 0 {
-                    multiply(digits, scale);
-                }
-                let most = digits.iter().copied().max()?;
-                Numbers::Alike { form: Form::of(decimals, most), digits: std::mem::take(digits) }
-            }
-            (mut forms, digits) => {
-                let mut digits = digits.each(rows);
-                multiply(&mut digits, scale);
-                Numbers::Each { forms: forms.each(rows), digits }
-            }
-        };
-        Some(Column { before: Before { bytes: [0; 16], length: 0 }, numbers, zeros })
-    }
-
-    /// Writes what stands before a number, and the number, and says how long they are.
-    #[inline]
-    fn write(&self, text: &mut [u8], at: usize, row: usize) -> Option<usize> {
-        let out = text.get_mut(at..)?.first_chunk_mut::<ROOM>()?;
-        out[..16].copy_from_slice(&self.before.bytes);
-        let length = self.before.length;
-        let number = out.get_mut(length..)?.first_chunk_mut::<REACH>()?;
-        let written = match &self.numbers {
-            Numbers::Alike { form, digits } => form.write(number, *digits.get(row)?)?,
-            Numbers::Same { text, length } => {
-                *number = *text;
-                *length
-            }
-            Numbers::Each { forms, digits } => digits::write(number, number_of(*forms.get(row)?, *digits.get(row)?))?,
-        };
-        Some(length + written)
-    }
-}
-
-fn multiply(numbers: &mut [u64], scale: u64) {
-    numbers.iter_mut().for_each(|number| *number = number.wrapping_mul(scale));
-}
-
-/// The most bytes that are touched where a number is written, with what stands before it.
-const ROOM: usize = 16 + REACH;
-
-/// The packed text of this many bytes; `None` for anything else.
-pub(super) fn unpack(mut packed: &[u8], length: usize) -> Option<Vec<u8>> {
-    let is_list = packed.try_get_u8().ok()? == 1;
-    let columns = usize::from(packed.try_get_u8().ok()?);
-    let quoted = packed.try_get_u32_le().ok()?;
-    let rows = usize::from(packed.try_get_u16_le().ok()?);
-    // No number is shorter than a digit and what parts it from the next, and none longer than there is room for.
-    let is_sound = (1..=MOST_COLUMNS).contains(&columns) && (1..=MOST_ROWS).contains(&rows);
-    if !is_sound || rows * columns * 2 > length || rows * columns * ROOM < length {
-        return None;
-    }
-    let frame = Frame { is_list, columns, quoted };
-    let read = |_| Column::read(&mut packed, rows);
-    let mut columns: Vec<Column> = (0..columns).map(read).collect::<Option<_>>()?;
-    let last = columns.last()?.zeros;
-    let mut zeros = last;
-    for (column, mark) in columns.iter_mut().zip(frame.marks()) {
-        column.before = Before::new(zeros, mark);
-        zeros = column.zeros;
-    }
-    let between = std::mem::replace(&mut columns[0].before, Before::new(Zeros::default(), frame.begin()));
-    let mut text = vec![0; length + ROOM];
-    let mut at = 0;
-    for row in 0..rows {
-        for column in &columns {
-            at += column.write(&mut text, at, row)?;
+    out.put_u16_le(numbers.rows as u16);
+    let mut digits = Vec::with_capacity(numbers.rows);
+    for (index, column) in numbers.columns.iter().enumerate() {
+        match column.forms.as_slice() {
+            [] => column::write(&mut out, &[column.form]),
+            forms => column::write(&mut out, forms),
         }
-        columns[0].before = between;
+        let zeros = column.zeros();
+        out.put_u8(zeros as u8);
+        digits.clear();
+        let inverse = inverse_of_fives(zeros);
+        digits.extend(numbers.of_column(index).map(|number| (number >> zeros).wrapping_mul(inverse)));
+        column::write(&mut out, &digits);
     }
-    let end = Before::new(last, frame.end());
-    *text.get_mut(at..)?.first_chunk_mut::<16>()? = end.bytes;
-    text.truncate(length);
-    (at + end.length == length && packed.is_empty()).then_some(text)
+    out
+}
+
+/// The inverse of five to this power: without a remainder, to divide by that is to multiply by this.
+const fn inverse_of_fives(power: u32) -> u64 {
+    0xCCCC_CCCC_CCCC_CCCD_u64.wrapping_pow(power)
+}
+
+/// Whether [`unpack`] makes this text, which has these numbers, of what was packed.
+///
+/// A number has one spelling in a form, and no other is read: so numbers and forms are compared, which takes a third of what
+/// it takes to write the text. Some rows are written all the same, as is the last.
+fn comes_back(packed: &[u8], text: &[u8], frame: &Frame, numbers: &Numbers) -> bool {
+    let Some(packed) = Packed::read(packed, text.len()) else { return false };
+    let mut columns = packed.columns.iter().zip(&numbers.columns).enumerate();
+    let is_alike =
+        packed.rows == numbers.rows && packed.columns.len() == frame.columns && packed.quoted == frame.quoted;
+    is_alike
+        && columns.all(|(index, (column, read))| column.is_of(read, numbers.of_column(index)))
+        && packed.samples_are_of(text, &numbers.samples) == Some(true)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::writer::ROOM;
     use super::*;
 
     fn there_and_back(text: &str) -> Option<usize> {
@@ -391,6 +221,7 @@ mod tests {
             "[[1]]",
             r#"["1.5"],["-1.50"],["150"],["0"],["0.00"]"#,
             "[[0,1],[999999999999999999,2],[5,0.000]]",
+            "[-226237881922253],[6736413405083280],[6736413405083281]",
             r#"[["0.12345678901234567","1"],["123456789012345678","1"]]"#,
         ] {
             assert!(there_and_back(text).is_some(), "{text}");
@@ -431,7 +262,188 @@ mod tests {
         assert!(there_and_back(&long.replacen("[1],", "", 1)).is_some());
     }
 
+    /// What these rows are packed as, and whether other bytes are taken for that.
+    fn judged(text: &str) -> (Vec<u8>, impl Fn(&[u8]) -> bool) {
+        let frame = Frame::of(text.as_bytes()).unwrap();
+        let numbers = reader::read(text.as_bytes(), &frame).unwrap();
+        let packed = packed(text.as_bytes(), &frame, &numbers);
+        (packed, move |bytes: &[u8]| comes_back(bytes, text.as_bytes(), &frame, &numbers))
+    }
+
+    #[test]
+    fn a_fault_in_any_packed_bit_is_seen() {
+        let rows: Vec<String> = (0..40).map(candle).collect();
+        let of_many_forms = r#"["1.5",3],["-1.50",3],["150",4],["0",10],["0.00",20],["12.0",4]"#;
+        for text in [rows.join(","), format!("[{}]", rows[0]), of_many_forms.to_owned(), "[7]".to_owned()] {
+            let (packed, comes_back) = judged(&text);
+            assert!(comes_back(&packed));
+            for bit in 0..8 * packed.len() {
+                let mut other = packed.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                let is_text = unpack(&other, text.len()).is_some_and(|back| back == text.as_bytes());
+                assert!(!comes_back(&other) || is_text, "bit {bit} of {text}");
+            }
+        }
+    }
+
+    const REFUSED: &[&str] = &[
+        "",
+        "-",
+        "--1",
+        "+1",
+        "+1.5",
+        "00",
+        "00.5",
+        "01",
+        "01.5",
+        "-01",
+        ".5",
+        "-.5",
+        "5.",
+        "1.2.3",
+        "1..2",
+        "1e5",
+        "1E5",
+        "1.5e3",
+        "1e-3",
+        " 1",
+        "1 ",
+        "1 5",
+        "1_0",
+        "0x1",
+        "NaN",
+        "null",
+        "true",
+        "1,",
+        ",1",
+        "\"1\"",
+        "[1]",
+        "1;",
+        "1:",
+        "1/",
+        "12345678901234567890",
+        "1234567890123456789",
+        "0.123456789012345678",
+        "12345678901.12345678901",
+        "000000000",
+        "0123456789012",
+        "017000000000",
+        "1.00000000.",
+        "1.0000000a",
+        "a.00000000",
+        "1.0000000/",
+        "1.0000000:",
+        "0x.10000000",
+    ];
+
+    /// In any row, also in one that follows rows which are read at once.
+    #[test]
+    fn a_spelling_that_would_not_come_back_is_refused() {
+        for before in [0, 1, 12] {
+            for after in [0, 3] {
+                for number in ["1", "8.25", "97123.45000000", "1700000000000", "12345"] {
+                    let rows = |odd: &str| {
+                        let row = |number: &str| format!(r#"[1700000000000,"{number}",{number},"1.5"]"#);
+                        let [first, last] = [before, after].map(|count| vec![row(number); count]);
+                        [first, vec![odd.to_owned()], last].concat().join(",")
+                    };
+                    for odd in REFUSED {
+                        for row in [
+                            format!(r#"[1700000000000,"{odd}",1,"1.5"]"#),
+                            format!(r#"[1700000000000,"1",{odd},"1.5"]"#),
+                        ] {
+                            // A row of its own makes a frame of its own.
+                            if before + after > 0 || !(odd.contains(['"', ',', '['])) {
+                                assert_eq!(pack(rows(&row).as_bytes()), None, "{}", rows(&row));
+                            }
+                        }
+                    }
+                    for odd in [
+                        "-0",
+                        "-0.00",
+                        "0",
+                        "0.0",
+                        "3.14159",
+                        "123456789012345678",
+                        "97123.5",
+                        "-1.5",
+                        "5000",
+                        "100000000",
+                    ] {
+                        for row in
+                            [format!(r#"[1700000000000,"{odd}",1,"1.5"]"#), format!(r#"[{odd},"1",{odd},"1.5"]"#)]
+                        {
+                            assert!(there_and_back(&rows(&row)).is_some(), "{}", rows(&row));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_put_together_otherwise_is_refused() {
+        let row = r#"[1700000000000,"8.25",7,"1.5"]"#;
+        for odd in [
+            r#"["8.25",1700000000000,7,"1.5"]"#,
+            r#"[1700000000000,8.25,7,"1.5"]"#,
+            r#"["1700000000000","8.25",7,"1.5"]"#,
+            r#"[1700000000000,"8.25",7]"#,
+            r#"[1700000000000,"8.25",7,"1.5","2"]"#,
+            r#"[1700000000000, "8.25",7,"1.5"]"#,
+            r#"[1700000000000,"8.25",7,"1.5" ]"#,
+            r#" [1700000000000,"8.25",7,"1.5"]"#,
+            r#"[1700000000000,"8.25",7,"1.5"] "#,
+            r#"[1700000000000,"8.25",7,"1.5"],"#,
+            r#"[1700000000000,"8.25",7,"1.5"]]"#,
+            r#"[1700000000000,"8.25",7,'1.5']"#,
+            "[]",
+            "",
+        ] {
+            for rows in [[odd, row, row, row], [row, odd, row, row], [row, row, row, odd]] {
+                let text = rows.join(",");
+                assert_eq!(pack(text.as_bytes()), None, "{text}");
+                assert_eq!(pack(format!("[{text}]").as_bytes()), None, "[{text}]");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn bytes_that_are_taken_for_packed_rows_are_unpacked_as_they_were(
+            rows in proptest::collection::vec(("-?[1-9][0-9]{0,5}\\.[0-9]{0,2}0{1,8}", "[1-9][0-9]{0,12}"), 1..20),
+            faults in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0u8..4), 1..3),
+        ) {
+            let text = rows.iter().map(|(one, two)| format!(r#"["{one}",{two}]"#)).collect::<Vec<_>>().join(",");
+            let (mut bytes, comes_back) = judged(&text);
+            prop_assert!(comes_back(&bytes));
+            for (index, byte, kind) in faults {
+                let at = index.index(bytes.len());
+                match kind {
+                    0 => bytes[at] = byte,
+                    1 => bytes[at] = bytes[at].wrapping_add(byte % 3).wrapping_sub(1),
+                    2 => bytes.insert(at, byte),
+                    _ => bytes.truncate(at + 1),
+                }
+            }
+            if comes_back(&bytes) {
+                prop_assert_eq!(unpack(&bytes, text.len()), Some(text.clone().into_bytes()));
+            }
+        }
+
+        #[test]
+        fn candles_with_a_fault_come_back_or_are_refused(
+            count in 1u64..20,
+            faults in proptest::collection::vec((any::<proptest::sample::Index>(), "[-+0-9.,eE \"\\[\\]]{0,3}", 0usize..4), 1..4),
+        ) {
+            let mut text = (0..count).map(candle).collect::<Vec<_>>().join(",");
+            for (index, fault, length) in faults {
+                let at = index.index(text.len());
+                text.replace_range(at..text.len().min(at + length), &fault);
+            }
+            there_and_back(&text);
+        }
+
         #[test]
         fn packed_bytes_come_back(
             rows in proptest::collection::vec(

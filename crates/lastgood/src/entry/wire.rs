@@ -209,9 +209,7 @@ pub(crate) fn under_key(bytes: Bytes, key: &str) -> Bytes {
 
 /// The body packed, and how; `None` where that makes it no smaller, or it is no rows and there is no zstd.
 fn pack(body: &[u8], zstd: Option<Codec>) -> Option<(u8, Vec<u8>)> {
-    // Looked at once more: a fault of ours must cost room, not change a price.
-    let comes_back = |packed: &Vec<u8>| columnar::unpack(packed, body.len()).is_some_and(|text| text == body);
-    let of_rows = columnar::pack(body).filter(comes_back).map(|packed| (ROWS, packed));
+    let of_rows = columnar::pack(body).map(|packed| (ROWS, packed));
     let packed = of_rows.or_else(|| Some((ZSTD, (zstd?.pack)(body)?)));
     packed.filter(|(_, packed)| packed.len() < body.len())
 }

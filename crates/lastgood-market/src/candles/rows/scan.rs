@@ -1,6 +1,6 @@
 //! The text of candle rows, of which no more is read than is asked for.
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr2};
 
 /// A row that was just read.
 pub(super) struct Row {
@@ -12,7 +12,7 @@ pub(super) struct Row {
 }
 
 /// Items of a row of the exchange's; the twelfth is unused.
-const LEAST_ITEMS: usize = 11;
+const LEAST_ITEMS: u8 = 11;
 
 pub(super) fn skip_blanks(text: &[u8], at: usize) -> usize {
     at + text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
@@ -36,8 +36,7 @@ pub(super) fn open_at(text: &[u8], begin: u32) -> u64 {
 
 /// The time that a row begins with, in ms, and how long its text is.
 fn first_item(inside: &[u8]) -> Option<(u64, usize)> {
-    // Times of this millennium have thirteen digits.
-    let of_thirteen = inside.get(..13).filter(|_| inside.get(13) == Some(&b',')).and_then(time);
+    let of_thirteen = inside.first_chunk().filter(|_| inside.get(13) == Some(&b',')).and_then(time_of_thirteen);
     of_thirteen.map(|open| (open, 13)).or_else(|| {
         let length = memchr(b',', inside)?;
         Some((time(&inside[..length])?, length))
@@ -61,13 +60,35 @@ pub(super) fn row_at(text: &[u8], begin: usize) -> Option<(Row, u64)> {
     let end = inner + memchr2(b']', b'[', &text[inner..])?;
     (text[end] == b']').then_some(())?;
     let inside = &text[inner..end];
-    let mut commas = memchr_iter(b',', inside);
-    let open = time(&inside[..commas.next()?])?;
-    let (sixth, seventh) = (commas.nth(4)?, commas.next()?);
-    let close = time(&inside[sixth + 1..seventh])?;
-    let is_whole = commas.count() + 8 >= LEAST_ITEMS && close >= open;
+    let (open, length) = first_item(inside)?;
+    let sixth = comma(inside, length + 1, 5)?;
+    let (close, length) = first_item(&inside[sixth + 1..])?;
+    let is_whole = comma(inside, sixth + 1 + length, LEAST_ITEMS - 7).is_some() && close >= open;
     place(end + 1)?;
     is_whole.then_some((Row { begin: place(begin)?, end: end + 1, open }, close))
+}
+
+/// Where the comma of this number is, from `at` on: to look for each by itself takes longer than to count them.
+fn comma(text: &[u8], mut at: usize, number: u8) -> Option<usize> {
+    let mut left = number;
+    for bytes in text.get(at..)?.as_chunks::<16>().0 {
+        let count: u8 = bytes.iter().map(|byte| u8::from(*byte == b',')).sum();
+        if count >= left {
+            break;
+        }
+        left -= count;
+        at += bytes.len();
+    }
+    let mut commas = text[at..].iter().enumerate().filter(|(_, byte)| **byte == b',');
+    commas.nth(usize::from(left - 1)).map(|(comma, _)| at + comma)
+}
+
+/// A time in ms, as those of this millennium are written.
+fn time_of_thirteen(text: &[u8; 13]) -> Option<u64> {
+    let (first, last) = (text.first_chunk::<8>()?, text.last_chunk::<8>()?);
+    // The three digits that were seen are in the lowest bytes.
+    let rest = eight_digits(*last)? & !0xFF_FFFF;
+    Some(number(eight_digits(*first)?) * 100_000 + number(rest))
 }
 
 /// A time of digits alone, in ms or µs.
@@ -110,13 +131,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn times_are_read_as_numbers_are(text in "[0-9]{1,18}", other in "[^0-9]", at in 0usize..20) {
+        fn a_comma_is_found_where_it_is(text in "[,\\x00+-l]{0,60}", at in 0usize..70, number in 1u8..9) {
+            let text = text.as_bytes();
+            let mut commas = (at..text.len()).filter(|at| text[*at] == b',');
+            prop_assert_eq!(comma(text, at, number), commas.nth(number as usize - 1));
+        }
+
+        #[test]
+        fn times_are_read_as_numbers_are(text in "[0-9]{1,18}|[0-9]{12,13}", other in "[^0-9]", at in 0usize..20) {
             let value = text.parse::<u64>().unwrap();
             let expected = (text.len() <= 17).then(|| crate::upstream_request::to_millis(value));
             prop_assert_eq!(time(text.as_bytes()), expected);
+            if let Ok(thirteen) = text.as_bytes().try_into() {
+                prop_assert_eq!(time_of_thirteen(thirteen), expected);
+            }
             let mut broken = text;
             broken.insert_str(at.min(broken.len()), &other);
             prop_assert_eq!(time(broken.as_bytes()), None);
+            if let Ok(thirteen) = broken.as_bytes().try_into() {
+                prop_assert_eq!(time_of_thirteen(thirteen), None);
+            }
         }
     }
 }

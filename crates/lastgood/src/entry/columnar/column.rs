@@ -17,12 +17,7 @@ const STEPS: u8 = 0x80;
 /// width u8, with 0x80 for steps | least u64 | for steps: begin u64 | values, each `width` bits, lowest bit first
 /// ```
 pub(super) fn write(out: &mut Vec<u8>, values: &[u64]) {
-    let (least, span) = range(values.iter().copied());
-    let steps = || values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
-    let (least_step, span_of_steps) = match values {
-        [_, _, ..] => signed_range(steps()),
-        _ => (0, u64::MAX),
-    };
+    let Ranges { least, span, least_step, span_of_steps } = Ranges::of(values);
     let (width, width_of_steps) = (width_of(span), width_of(span_of_steps));
     // The value before the first costs eight bytes.
     if (width_of_steps + 1) as usize * values.len() + 64 < width as usize * values.len() {
@@ -30,8 +25,12 @@ pub(super) fn write(out: &mut Vec<u8>, values: &[u64]) {
         out.put_u8(width_of_steps as u8 | STEPS);
         out.put_u64_le(least_step);
         out.put_u64_le(begin);
-        let all = std::iter::once(least_step).chain(steps());
-        return put_bits(out, all.map(|step| step.wrapping_sub(least_step)), width_of_steps);
+        let mut before = begin;
+        let steps = values.iter().map(|value| {
+            let step = value.wrapping_sub(std::mem::replace(&mut before, *value));
+            step.wrapping_sub(least_step)
+        });
+        return put_bits(out, steps, width_of_steps);
     }
     out.put_u8(width as u8);
     out.put_u64_le(least);
@@ -63,27 +62,44 @@ pub(super) fn read(packed: &mut &[u8], count: usize) -> Option<Values> {
         return Some(Values::Same(least));
     }
     let begin = if kind & STEPS == 0 { None } else { Some(packed.try_get_u64_le().ok()?) };
-    let mut values = vec![0; count];
-    get_bits(packed, &mut values, u32::from(kind & !STEPS), least)?;
-    if let Some(mut at) = begin {
-        for value in &mut values {
-            at = at.wrapping_add(*value);
-            *value = at;
-        }
-    }
+    let width = u32::from(kind & !STEPS);
+    let values = match begin {
+        None => get_bits(packed, count, width, |value| least.wrapping_add(value))?,
+        Some(mut at) => get_bits(packed, count, width, |step| {
+            at = at.wrapping_add(least).wrapping_add(step);
+            at
+        })?,
+    };
     Some(Values::Each(values))
 }
 
-fn range(values: impl Iterator<Item = u64>) -> (u64, u64) {
-    let (least, most) = values.fold((u64::MAX, 0), |(least, most), value| (least.min(value), most.max(value)));
-    if least > most { (0, 0) } else { (least, most - least) }
+/// What values and the steps between them lie in: the least, and how far the most is from it.
+struct Ranges {
+    least: u64,
+    span: u64,
+    least_step: u64,
+    span_of_steps: u64,
 }
 
-fn signed_range(steps: impl Iterator<Item = u64>) -> (u64, u64) {
-    let (least, most) = steps.fold((i64::MAX, i64::MIN), |(least, most), step| {
-        (least.min(step.cast_signed()), most.max(step.cast_signed()))
-    });
-    (least.cast_unsigned(), most.wrapping_sub(least).cast_unsigned())
+impl Ranges {
+    fn of(values: &[u64]) -> Ranges {
+        let Some((&first, rest)) = values.split_first() else {
+            return Ranges { least: 0, span: 0, least_step: 0, span_of_steps: u64::MAX };
+        };
+        let (mut before, mut least, mut most) = (first, first, first);
+        let (mut least_step, mut most_step) = (i64::MAX, i64::MIN);
+        for &value in rest {
+            let step = value.wrapping_sub(before).cast_signed();
+            (least, most) = (least.min(value), most.max(value));
+            (least_step, most_step) = (least_step.min(step), most_step.max(step));
+            before = value;
+        }
+        if rest.is_empty() {
+            (least_step, most_step) = (0, -1);
+        }
+        let span_of_steps = most_step.wrapping_sub(least_step).cast_unsigned();
+        Ranges { least, span: most - least, least_step: least_step.cast_unsigned(), span_of_steps }
+    }
 }
 
 fn width_of(span: u64) -> u32 {
@@ -92,51 +108,58 @@ fn width_of(span: u64) -> u32 {
 }
 
 /// Whole bytes are written; one read may reach seven bytes further, which [`get_bits`] minds.
-fn put_bits(out: &mut Vec<u8>, values: impl Iterator<Item = u64>, width: u32) {
+fn put_bits(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = u64>, width: u32) {
     if width == 0 {
         return;
     }
     if width == WHOLE {
         return values.for_each(|value| out.put_u64_le(value));
     }
+    let begin = out.len();
+    let length = (values.len() * width as usize).div_ceil(8);
+    out.resize(begin + length + 8, 0);
+    let mut rest = &mut out[begin..];
     let (mut bits, mut held) = (0u64, 0u32);
     for value in values {
         bits |= value << held;
         held += width;
         if held >= 64 {
-            out.put_u64_le(bits);
+            if let Some((word, after)) = std::mem::take(&mut rest).split_first_chunk_mut() {
+                *word = bits.to_le_bytes();
+                rest = after;
+            }
             held -= 64;
             // What did not fit any more; all of the value where it fitted to the bit.
             bits = if held == 0 { 0 } else { value >> (width - held) };
         }
     }
-    out.extend_from_slice(&bits.to_le_bytes()[..held.div_ceil(8) as usize]);
+    if let Some(word) = rest.first_chunk_mut() {
+        *word = bits.to_le_bytes();
+    }
+    out.truncate(begin + length);
 }
 
-fn get_bits(packed: &mut &[u8], values: &mut [u64], width: u32, least: u64) -> Option<()> {
+/// Reads `count` values of this width, each as `value` makes it.
+#[inline]
+fn get_bits(packed: &mut &[u8], count: usize, width: u32, mut value: impl FnMut(u64) -> u64) -> Option<Vec<u64>> {
     if width == 0 {
-        values.fill(least);
-        return Some(());
+        return Some((0..count).map(|_| value(0)).collect());
     }
     if width > WIDEST && width != WHOLE {
         return None;
     }
-    let length = (values.len() * width as usize).div_ceil(8);
+    let length = (count * width as usize).div_ceil(8);
     let bytes = packed.get(..length)?;
     packed.advance(length);
     if width == WHOLE {
-        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            *value = least.wrapping_add(u64::from_le_bytes(*bytes));
-        }
-        return Some(());
+        return Some(bytes.as_chunks::<8>().0.iter().map(|bytes| value(u64::from_le_bytes(*bytes))).collect());
     }
     let mask = (1u64 << width) - 1;
-    let mut bit = 0;
-    for value in values {
-        *value = least.wrapping_add((word(bytes, bit / 8) >> (bit % 8)) & mask);
-        bit += width as usize;
-    }
-    Some(())
+    let bits = |index: usize| {
+        let bit = index * width as usize;
+        (word(bytes, bit / 8) >> (bit % 8)) & mask
+    };
+    Some((0..count).map(|index| value(bits(index))).collect())
 }
 
 #[cfg(test)]

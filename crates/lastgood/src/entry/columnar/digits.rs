@@ -28,21 +28,36 @@ pub(super) fn word(text: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
+/// The high bit of each byte that is no digit's value. Of bytes above the first of them it may say anything.
+#[inline]
+fn others(digits: u64) -> u64 {
+    // What a carry does is above the byte that it comes from.
+    (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & HIGH_BITS
+}
+
+/// How many digits come first.
+#[inline]
+fn count_of(digits: u64) -> usize {
+    (others(digits).trailing_zeros() / 8) as usize
+}
+
+/// The number that eight digits make, the first in the lowest byte.
+#[inline]
+fn value_of(digits: u64) -> u64 {
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let even = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(0x000F_4240_0000_0064);
+    let odd = ((pairs >> 16) & 0x0000_00FF_0000_00FF).wrapping_mul(0x0000_2710_0000_0001);
+    even.wrapping_add(odd) >> 32
+}
+
 /// The digits at `at`, up to eight of them: their value and how many there are.
 #[inline]
 fn run(text: &[u8], at: usize) -> (u64, usize) {
     let digits = word(text, at) ^ ZEROS;
-    // The lowest byte with its high bit set is the first that is no digit; what a carry does is above it.
-    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & HIGH_BITS;
-    let count = (others.trailing_zeros() / 8) as usize;
-    if count == 0 {
-        return (0, 0);
+    match count_of(digits) {
+        0 => (0, 0),
+        count => (value_of(digits << (64 - 8 * count)), count),
     }
-    let digits = digits << (64 - 8 * count);
-    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
-    let even = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(0x000F_4240_0000_0064);
-    let odd = ((pairs >> 16) & 0x0000_00FF_0000_00FF).wrapping_mul(0x0000_2710_0000_0001);
-    (even.wrapping_add(odd) >> 32, count)
 }
 
 /// All the digits at `at`, appended to `digits`, and how many there are. What more than [`MOST_DIGITS`] make is
@@ -70,36 +85,97 @@ pub(super) const TENS: [u64; MOST_DIGITS + 1] = {
     tens
 };
 
-/// As [`read`], for a number that is likely to have as many decimals, or digits if it has no point, as the one before.
-///
-/// Where it has, the next number's place does not wait for this one to be looked at.
-#[inline]
-pub(super) fn read_like(text: &[u8], at: usize, before: Decimal, length: usize) -> Option<(Decimal, usize)> {
-    let Decimal { decimals, .. } = before;
-    if decimals == 0 && (9..=16).contains(&length) {
-        let (first, eight) = run(text, at);
-        let (rest, count) = run(text, at + 8);
-        let end = at + length;
-        let is_alike = eight == 8 && count == length - 8 && text.get(at) != Some(&b'0') && !goes_on(text, end);
-        if is_alike {
-            return Some((Decimal { digits: first * TENS[length - 8] + rest, ..before }, end));
-        }
-    } else if (1..=8).contains(&decimals) {
-        let (whole, count) = run(text, at);
-        let point = at + count;
-        let end = point + 1 + decimals as usize;
-        let (rest, after) = run(text, point + 1);
-        let is_sound = count > 0 && (count == 1 || text.get(at) != Some(&b'0')) && text.get(point) == Some(&b'.');
-        if is_sound && after == decimals as usize && !goes_on(text, end) {
-            let digits = whole * TENS[decimals as usize] + rest;
-            return Some((Decimal { digits, decimals, is_negative: false }, end));
-        }
-    }
-    read(text, at)
+/// What the numbers of a column look like, by the one before. The next is likely to look the same, and is read at once then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// None of the others.
+    #[default]
+    Any,
+    /// Up to eight digits without a point.
+    Short,
+    /// Nine to sixteen digits without a point.
+    Long(Rest),
+    /// Up to eight digits, a point, and one to eight digits.
+    Decimals(Rest),
 }
 
-fn goes_on(text: &[u8], at: usize) -> bool {
-    matches!(text.get(at), Some(b'0'..=b'9' | b'.'))
+/// The one to eight digits that a number ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rest {
+    length: usize,
+    /// The bits of eight bytes that are not of them.
+    others: u32,
+    /// What the digits before count for.
+    scale: u64,
+}
+
+impl Rest {
+    fn of(length: usize) -> Rest {
+        Rest { length, others: 64 - 8 * length as u32, scale: TENS[length] }
+    }
+
+    /// The number whose first digits make `first` and whose others begin this word.
+    #[inline(always)]
+    fn read(self, first: u64, word: u64) -> Option<u64> {
+        let digits = (word ^ ZEROS) << (self.others & 63);
+        (others(digits) == 0).then(|| first * self.scale + value_of(digits))
+    }
+}
+
+/// The bytes that a number is read from: the eight before it, and enough from it on.
+pub(super) const VIEW: usize = BEFORE + 32;
+pub(super) const BEFORE: usize = 8;
+
+/// The eight bytes that begin so far behind the begin of the number in view.
+#[inline]
+pub(super) fn word_at(view: &[u8; VIEW], at: usize) -> u64 {
+    view.get(BEFORE + at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// The eight bytes that end so far behind the begin of the number in view, without the bits of zeros.
+#[inline]
+pub(super) fn last_digits(view: &[u8; VIEW], end: usize) -> u64 {
+    view.get(end..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes)) ^ ZEROS
+}
+
+/// Eight bytes of which those of zeros are nothing.
+pub(super) fn without_zeros(word: u64) -> u64 {
+    word ^ ZEROS
+}
+
+impl Shape {
+    pub(super) fn of(number: Decimal, length: usize) -> Shape {
+        match (number.decimals as usize, length) {
+            _ if number.is_negative => Shape::Any,
+            (0, 1..=8) => Shape::Short,
+            (0, 9..=16) => Shape::Long(Rest::of(length - 8)),
+            (decimals @ 1..=8, _) if length <= decimals + 9 => Shape::Decimals(Rest::of(decimals)),
+            _ => Shape::Any,
+        }
+    }
+
+    /// The digits of the number in view, if it has this shape, and its length: as [`read`] reads it, if neither a digit nor a
+    /// point follows, which the caller has to see.
+    #[inline(always)]
+    pub(super) fn read(self, view: &[u8; VIEW]) -> Option<(u64, usize)> {
+        let first = word_at(view, 0) ^ ZEROS;
+        let count = count_of(first);
+        // A zero comes first only where it is alone before the point.
+        let is_canonical = (count == 1) | ((count > 1) & (first as u8 != 0));
+        if !is_canonical {
+            return None;
+        }
+        let value = value_of(first << (64 - 8 * count));
+        match self {
+            Shape::Any => None,
+            Shape::Short => Some((value, count)),
+            Shape::Long(rest) if count == 8 => Some((rest.read(value, word_at(view, 8))?, 8 + rest.length.min(8))),
+            Shape::Decimals(rest) if view[BEFORE + count] == b'.' => {
+                Some((rest.read(value, word_at(view, count + 1))?, count + 1 + rest.length.min(8)))
+            }
+            Shape::Long(_) | Shape::Decimals(_) => None,
+        }
+    }
 }
 
 /// The number at `at`, and where it ends. `None` for what [`write`] would not write just so.
@@ -138,9 +214,17 @@ static FOURS: [u32; 10_000] = {
 
 /// Eight digits as text, the first in the lowest byte, without their zeros' bits.
 #[inline]
-fn spread(value: u64) -> u64 {
-    let first = FOURS.get((value / 10_000) as usize).copied().unwrap_or_default();
-    u64::from(first) | u64::from(FOURS[(value % 10_000) as usize]) << 32
+fn spread(value: u32) -> u64 {
+    let first = value / 10_000;
+    let rest = FOURS[(value - first * 10_000) as usize];
+    u64::from(FOURS.get(first as usize).copied().unwrap_or_default()) | u64::from(rest) << 32
+}
+
+/// All digits but the last eight, and these. Of more than sixteen the first are lost.
+#[inline]
+fn halves(digits: u64) -> (u32, u32) {
+    let high = digits / EIGHT_DIGITS;
+    (high as u32, (digits - high * EIGHT_DIGITS) as u32)
 }
 
 /// How the numbers of a column are written, where all are alike.
@@ -172,12 +256,12 @@ impl Form {
 
     /// Writes a number of at most [`MOST_DIGITS`] digits, decimals included, into the begin of `out` and says how long
     /// it is. The bytes behind it are overwritten.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(self, out: &mut [u8; REACH], digits: u64) -> Option<usize> {
         match self {
-            Form::Whole => Some(write_whole(out, digits)),
-            Form::Short(decimals) => Some(write_short(out, digits, decimals)),
-            Form::Long if digits < EIGHT_DIGITS => Some(write_whole(out, digits)),
+            Form::Whole => Some(write_whole(out, digits as u32)),
+            Form::Short(decimals) => Some(write_short(out, digits as u32, decimals)),
+            Form::Long if digits < EIGHT_DIGITS => Some(write_whole(out, digits as u32)),
             Form::Long => Some(write_with_eight(out, digits, false)),
             Form::Eight => Some(write_with_eight(out, digits, true)),
             Form::Other(decimals) => write_other(out, digits, decimals as usize),
@@ -198,13 +282,13 @@ pub(super) fn write(out: &mut [u8; REACH], number: Decimal) -> Option<usize> {
 
 /// Eight digits, and how many of them there are without zeros at the begin.
 #[inline]
-fn text_of(value: u64) -> (u64, u32) {
+fn text_of(value: u32) -> (u64, u32) {
     let spread = spread(value);
     (spread | ZEROS, 8 - spread.trailing_zeros() / 8)
 }
 
 #[inline]
-fn write_whole(out: &mut [u8; REACH], digits: u64) -> usize {
+fn write_whole(out: &mut [u8; REACH], digits: u32) -> usize {
     let (text, significant) = text_of(digits);
     let count = significant.max(1);
     out[..8].copy_from_slice(&(text >> (64 - 8 * count)).to_le_bytes());
@@ -213,7 +297,7 @@ fn write_whole(out: &mut [u8; REACH], digits: u64) -> usize {
 
 /// At most eight digits with their point.
 #[inline]
-fn write_short(out: &mut [u8; REACH], digits: u64, decimals: usize) -> usize {
+fn write_short(out: &mut [u8; REACH], digits: u32, decimals: usize) -> usize {
     let (text, significant) = text_of(digits);
     let whole = (significant as usize).saturating_sub(decimals).max(1);
     let text = text >> (64 - 8 * (whole + decimals));
@@ -227,18 +311,20 @@ fn write_short(out: &mut [u8; REACH], digits: u64, decimals: usize) -> usize {
 /// Digits of which the last eight are written whole: behind a point, or after others.
 #[inline]
 fn write_with_eight(out: &mut [u8; REACH], digits: u64, is_after_point: bool) -> usize {
-    let mut length = write_whole(out, digits / EIGHT_DIGITS);
+    let (high, low) = halves(digits);
+    let mut length = write_whole(out, high);
     out[length] = b'.';
     length += usize::from(is_after_point);
-    out[length..length + 8].copy_from_slice(&(spread(digits % EIGHT_DIGITS) | ZEROS).to_le_bytes());
+    out[length..length + 8].copy_from_slice(&(spread(low) | ZEROS).to_le_bytes());
     length + 8
 }
 
+#[cold]
 fn write_other(out: &mut [u8; REACH], digits: u64, decimals: usize) -> Option<usize> {
     let (high, middle) = (digits / EIGHT_DIGITS / EIGHT_DIGITS, digits / EIGHT_DIGITS % EIGHT_DIGITS);
     let mut text = [b'0'; 24];
     for (to, value) in text.as_chunks_mut::<8>().0.iter_mut().zip([high, middle, digits % EIGHT_DIGITS]) {
-        *to = (spread(value) | ZEROS).to_le_bytes();
+        *to = (spread(value as u32) | ZEROS).to_le_bytes();
     }
     let significant = text.len() - text.iter().take_while(|digit| **digit == b'0').count();
     let count = significant.max(decimals + 1);
@@ -306,15 +392,51 @@ mod tests {
         }
     }
 
+    fn shapes() -> impl Iterator<Item = Shape> {
+        let rests = (1..=8).map(Rest::of);
+        [Shape::Any, Shape::Short].into_iter().chain(rests.flat_map(|rest| [Shape::Long(rest), Shape::Decimals(rest)]))
+    }
+
+    /// The number that a text begins with, read as one of this shape, where that is for the shape to say.
+    fn in_shape(shape: Shape, text: &str) -> Option<(Decimal, usize)> {
+        let bytes = [&[b'7'; BEFORE], text.as_bytes(), &[b'#'; VIEW]].concat();
+        let (digits, length) = shape.read(bytes.first_chunk().unwrap())?;
+        assert_eq!(last_digits(bytes.first_chunk().unwrap(), length), without_zeros(word(&bytes, length)));
+        let goes_on = matches!(bytes[BEFORE + length], b'0'..=b'9' | b'.');
+        let decimals = if let Shape::Decimals(rest) = shape { rest.length as u32 } else { 0 };
+        (!goes_on).then_some((Decimal { digits, decimals, is_negative: false }, length))
+    }
+
+    #[test]
+    fn eight_digits_are_written_and_read_as_they_are() {
+        for index in 0..10_000 {
+            for number in [index * 10_000 + 9_999 - index, index * 10_001, index] {
+                let text = (spread(number) | ZEROS).to_le_bytes();
+                assert_eq!(std::str::from_utf8(&text), Ok(format!("{number:08}").as_str()));
+                assert_eq!(value_of(spread(number)), u64::from(number));
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_shape_reads_another_number_than_is_there(text in "[-+0-9.,eE \"]{0,24}|[0-9]{0,10}[0-9.:/]{0,12}") {
+            let read = read(text.as_bytes(), 0);
+            for shape in shapes() {
+                let in_shape = in_shape(shape, &text);
+                prop_assert!(in_shape.is_none() || in_shape == read, "{:?} {:?} {:?}", shape, in_shape, read);
+            }
+        }
+
         #[test]
         fn any_number_is_written_as_it_was_read(text in "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?", rest in "[^0-9.]{0,9}") {
             let whole = [text.as_str(), &rest].concat();
             let (number, end) = read(whole.as_bytes(), 0).unwrap();
-            for (decimals, length) in [(0, 1), (0, 9), (0, 13), (0, 16), (1, 3), (8, 9), (9, 9)] {
-                let before = Decimal { digits: 1, decimals, is_negative: false };
-                prop_assert_eq!(read_like(whole.as_bytes(), 0, before, length), Some((number, end)));
+            for shape in shapes() {
+                prop_assert_eq!(in_shape(shape, &whole).unwrap_or((number, end)), (number, end));
             }
+            let own = Shape::of(number, end);
+            prop_assert_eq!(in_shape(own, &whole), (own != Shape::Any).then_some((number, end)));
             prop_assert_eq!(end, text.len());
             prop_assert_eq!(written(number), text);
         }
