@@ -103,12 +103,13 @@ export function keys(room, page) {
       by === 'symbol' || by === 'region' ? button('Warm…', () => warm(page, result, scope, `${by} ${value}`).then(searched)) : '');
   }
 
+  /** On a narrow screen the details are far below the list. */
+  const reveal = () => { if (detail.getBoundingClientRect().top > innerHeight / 2) detail.scrollIntoView(); };
   const searched = (changed) => { if (changed) search(); };
 
   async function explain(key) {
     asked += 1;
-    // On a narrow screen the details are far below the list.
-    if (key !== meant && detail.getBoundingClientRect().top > innerHeight / 2) detail.scrollIntoView();
+    const isOther = key !== meant;
     meant = key;
     const mine = asked;
     // The same key keeps its details until the new ones have come, so that no button moves away from under a finger.
@@ -129,6 +130,7 @@ export function keys(room, page) {
         h('button', { type: 'button', 'data-act': 'expire' }, 'Expire…'),
         h('button', { type: 'button', class: 'danger', 'data-act': 'remove' }, 'Remove…')));
       show(detail, first, ...others);
+      if (isOther) reveal();
       told.textContent = plain(`${key}: ${known.freshness}. ${inWords(known, page.time())}`);
     } catch (error) {
       if (mine !== asked) return;
@@ -136,6 +138,7 @@ export function keys(room, page) {
       told.textContent = plain(`${key}: ${error.message}`);
       show(detail, card('Key', h('p', {}, h('code', { class: 'whole' }, name(key))), h('p', { class: 'bad' }, error.message),
         h('div', { class: 'buttons' }, h('button', { type: 'button', 'data-act': 'look' }, 'Look again'))));
+      if (isOther) reveal();
     }
   }
 

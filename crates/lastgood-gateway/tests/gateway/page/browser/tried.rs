@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ASKED, TOKEN, browser, browser_with};
-use crate::support::{Exchange, Running, client, get};
+use crate::support::{Exchange, Running, client, get, settings_of};
 
 async fn exchange() -> Exchange {
     let exchange = Exchange::start().await;
@@ -84,7 +84,10 @@ async fn on_a_phone_the_details_of_a_key_come_into_view_and_its_name_turns_nothi
 
 #[tokio::test]
 async fn without_an_exchange_the_market_says_why_there_is_nothing() {
-    let gateway = Running::of_file("binance = \"off\"\n").await;
+    let data = tempfile::tempdir().expect("a folder");
+    let mut settings = settings_of("binance = \"off\"\nstore = \"memory:\"", &[]).expect("settings");
+    settings.data_dir = data.path().to_owned();
+    let gateway = Running::serve(&settings, data).await;
     let refused = get(gateway.url("/api/v3/depth?symbol=BTCUSDT")).await;
     let detail = refused.json()["detail"].as_str().expect("it says why").to_owned();
     browser_with("nothing", gateway.address, &[("SAYS", &detail)], Duration::from_secs(240)).await;
