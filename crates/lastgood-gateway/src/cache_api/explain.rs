@@ -1,6 +1,7 @@
 //! `GET /api/cache/explain/{key}`: the state of a key, and its next steps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use http::{StatusCode, Uri};
@@ -32,6 +33,9 @@ struct Explained {
     age_ms: Option<u64>,
     /// The rest of its freshness.
     fresh_for_ms: Option<u64>,
+    /// The whole of it, which may be another than its region's.
+    freshness_lifetime_ms: Option<u64>,
+    fresh_until: Option<u64>,
     stale_until: Option<u64>,
     /// Nothing where there is no end as long as there is room.
     kept_until: Option<u64>,
@@ -60,7 +64,8 @@ struct LastError {
 
 #[derive(Serialize)]
 struct NextRefresh {
-    /// `loading`, `throttled`, `warming`, `on next read` or `on the first read after`.
+    /// `loading`, `throttled`, `warming`, `on next read` or `on the first read after`; `never` for what an application put,
+    /// which has no source.
     when: &'static str,
     at: Option<u64>,
 }
@@ -98,8 +103,16 @@ impl From<&Policy> for InForce {
     }
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The origin of values that have no source.
+const APPLICATION: &str = "application";
+
+/// How long an answer is fresh in all; less than its region's freshness also after it was expired.
+fn lifetime(answer: &Answer) -> Duration {
+    (answer.age() + answer.fresh_for()).saturating_sub(answer.stale_by())
 }
 
 pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) -> Answered {
@@ -115,8 +128,13 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
     {
         return Err(keys::unknown(&key.region, &key.name).await);
     }
-    let next_refresh = next_refresh(&app, &key.region, &key.name, &known);
     let answer = known.answer.as_ref();
+    let origin = answer.and_then(|answer| origin(&app, &key, answer));
+    let next_refresh = match origin {
+        Some(APPLICATION) => NextRefresh { when: "never", at: None },
+        _ => next_refresh(&app, &key.region, &key.name, &known),
+    };
+    let lifetime = answer.map(lifetime);
     let is_unknown = answer.is_none() && known.store_error.is_some();
     let explained = Explained {
         key: key.full(),
@@ -129,9 +147,11 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
             Freshness::Gone => "gone",
         },
         tier: if is_unknown { "unknown" } else { known.tiers.as_str() },
-        origin: answer.and_then(|answer| origin(&app, &key, answer)),
+        origin,
         age_ms: answer.map(|answer| millis(answer.age())),
         fresh_for_ms: answer.map(|answer| millis(answer.fresh_for())),
+        freshness_lifetime_ms: lifetime.map(millis),
+        fresh_until: answer.zip(lifetime).map(|(answer, whole)| answer.source_time().plus(whole).as_millis()),
         stale_until: known.stale_until.map(Timestamp::as_millis),
         kept_until: known.kept_until.filter(|until| *until != Timestamp::FOREVER).map(Timestamp::as_millis),
         bytes: answer.map(|answer| answer.body().len()),
@@ -182,7 +202,7 @@ fn origin(app: &App, key: &KeyName, answer: &Answer) -> Option<&'static str> {
         return Some("source");
     }
     if [RegionName::Llm, RegionName::Bars].into_iter().any(is_of) || app.application_region(region).is_some() {
-        return Some("application");
+        return Some(APPLICATION);
     }
     if is_of(RegionName::FearGreed) {
         return Some("source");

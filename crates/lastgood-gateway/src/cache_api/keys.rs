@@ -1,5 +1,6 @@
 //! `GET /api/cache/keys`: which keys there are.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::answer::json;
 use super::caller::Caller;
 use super::glob::Glob;
 use super::name::{region, takes};
+use super::symbol;
 use crate::app::App;
 use crate::fleet;
 use crate::problem::{Answered, Refused};
@@ -46,24 +48,31 @@ struct Asked {
     pattern: Option<Glob>,
     region: Option<String>,
     tag: Option<String>,
+    symbol: Option<String>,
     limit: Option<usize>,
     after: Option<String>,
 }
 
 impl Asked {
     fn read(query: Option<&str>) -> Result<Asked, Refused> {
-        let parameters = Parameters::read(query, &["pattern", "region", "tag", "limit", "after"])?;
+        let parameters = Parameters::read(query, &["pattern", "region", "tag", "symbol", "limit", "after"])?;
         let pattern = parameters
             .get("pattern")
             .map(Glob::parse)
             .transpose()
             .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, &format!("The parameter pattern: {why}.")))?;
+        let symbol = parameters
+            .get("symbol")
+            .map(symbol::normalised)
+            .transpose()
+            .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, &format!("The parameter symbol: {why}.")))?;
         let limit = parameters.number("limit", 1..=MOST, &format!("1 to {MOST}"))?;
         let text = |name: &str| parameters.get(name).map(str::to_owned);
         Ok(Asked {
             pattern,
             region: text("region"),
             tag: text("tag"),
+            symbol,
             limit: limit.and_then(|limit| usize::try_from(limit).ok()),
             after: text("after"),
         })
@@ -71,11 +80,14 @@ impl Asked {
 }
 
 pub(super) async fn keys(State(app): State<Arc<App>>, _: Caller, RawQuery(query): RawQuery) -> Answered {
-    let Asked { pattern, region: only, tag, limit, after } = Asked::read(query.as_deref())?;
+    let Asked { pattern, region: only, tag, symbol, limit, after } = Asked::read(query.as_deref())?;
     let most = limit.unwrap_or(DEFAULT_LIMIT);
     let identities = app.plans.identities();
-    let is_wanted =
-        |region: &str, name: &str| pattern.as_ref().is_none_or(|glob| takes(glob, identities, region, name));
+    let about = symbol.map(|symbol| About::of(&app, symbol));
+    let is_wanted = |region: &str, name: &str| {
+        pattern.as_ref().is_none_or(|glob| takes(glob, identities, region, name))
+            && about.as_ref().is_none_or(|about| about.holds(region, name))
+    };
     let after = after.as_deref().map(|after| after.split_once(':').unwrap_or((after, "")));
     if let Some(tag) = tag {
         let of = only.map(|name| region(&app, &name)).transpose()?;
@@ -108,6 +120,26 @@ pub(super) async fn keys(State(app): State<Arc<App>>, _: Caller, RawQuery(query)
         }
     }
     Ok(json(StatusCode::OK, &listed))
+}
+
+/// The keys about a symbol, which are those that a change by `symbol` matches.
+struct About {
+    symbol: String,
+    /// Those of memory with the symbol's tag.
+    tagged: HashSet<(String, String)>,
+}
+
+impl About {
+    fn of(app: &App, symbol: String) -> About {
+        let tagged = app.cache.tagged(&symbol::tag(&symbol)).into_iter().collect();
+        About { symbol, tagged }
+    }
+
+    fn holds(&self, region: &str, name: &str) -> bool {
+        symbol::is_named(&self.symbol, region, name)
+            || symbol::may_hold_any(region, name)
+            || (!self.tagged.is_empty() && self.tagged.contains(&(region.to_owned(), name.to_owned())))
+    }
 }
 
 /// The keys in memory that have a tag: where there is a store, it may hold more.

@@ -15,14 +15,20 @@ function headers(more) {
   return token === null ? more : { ...more, authorization: `Bearer ${token}` };
 }
 
+/** Why an answer is no success: the gateway's words, or the exchange's. */
+export const said = (status, problem) => [problem?.detail ?? problem?.msg ?? problem?.title ?? `Status ${status}`, problem?.hint].filter(Boolean).join(' ');
+
 /** An answer that is no success. */
 export class Refusal extends Error {
   constructor(status, problem) {
-    super([problem.detail ?? problem.msg ?? problem.title ?? `Status ${status}`, problem.hint].filter(Boolean).join(' '));
+    super(said(status, problem));
     this.status = status;
     this.problem = problem;
   }
 }
+
+/** Each browser has words of its own for a gateway that is away, and none of them says so. */
+const heard = (answer) => answer.catch((error) => { throw error instanceof TypeError ? new Error('The gateway does not answer.') : error; });
 
 async function refusal(response) {
   const text = await response.text().catch(() => '');
@@ -34,20 +40,20 @@ async function refusal(response) {
 /** JSON from a path of the gateway; throws a `Refusal`. */
 export async function json(method, path, body) {
   const given = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
-  const response = await fetch(path, { method, cache: 'no-store', ...given, headers: headers(given.headers ?? {}) });
+  const response = await heard(fetch(path, { method, cache: 'no-store', ...given, headers: headers(given.headers ?? {}) }));
   if (!response.ok) throw await refusal(response);
-  return response.status === 204 ? null : response.json();
+  return response.status === 204 ? null : heard(response.json());
 }
 
 /** The status, headers and first bytes of an answer as text, and how long it took. `asOperator` sends the token with it. */
 export async function text(path, { most = 65536, asOperator = false } = {}) {
   const began = performance.now();
-  const response = await fetch(path, { cache: 'no-store', headers: asOperator ? headers({}) : {} });
+  const response = await heard(fetch(path, { cache: 'no-store', headers: asOperator ? headers({}) : {} }));
   const reader = response.body?.getReader();
   const parts = [];
   let size = 0;
   for (;;) {
-    const { done, value } = reader ? await reader.read() : { done: true };
+    const { done, value } = reader ? await heard(reader.read()) : { done: true };
     if (done) break;
     size += value.length;
     parts.push(value);
@@ -100,7 +106,7 @@ async function* events() {
   let silent = setTimeout(() => stop.abort(), 15000);
   document.addEventListener('visibilitychange', hide);
   try {
-    const response = await fetch('/page/live', { cache: 'no-store', headers: headers({}), signal: stop.signal });
+    const response = await heard(fetch('/page/live', { cache: 'no-store', headers: headers({}), signal: stop.signal }));
     if (!response.ok) throw await refusal(response);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let buffered = '';

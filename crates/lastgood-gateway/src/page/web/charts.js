@@ -35,21 +35,22 @@ export function meter(label, used, limit, reserve) {
 }
 
 /** About five round numbers between two prices, and how many digits they need. */
-function round(low, high) {
-  const rough = Math.max(high - low, 1e-8) / 6;
+export function round(low, high) {
+  const rough = Math.max(high - low, 1e-10) / 6;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough);
   const first = Math.ceil(low / step);
   const prices = Array.from({ length: Math.floor(high / step) - first + 1 }, (_, at) => (first + at) * step);
-  const isWhole = (digits) => Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) < 1e-6;
-  return { prices, digits: [0, 1, 2, 3, 4, 5, 6, 7].find(isWhole) ?? 8 };
+  // The difference counts by the step: of the cheapest coins, steps are as small as errors of others.
+  const isWhole = (digits) => Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) < 1e-6 * step * 10 ** digits;
+  return { prices, digits: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].find(isWhole) ?? 12 };
 }
 
 const time = { hour: '2-digit', minute: '2-digit' };
 const day = { day: 'numeric', month: 'short' };
 // Days and months of the exchange begin by UTC.
-const [MINUTES, HOURS, DAYS, MONTHS] = [time, { ...day, ...time }, { ...day, timeZone: 'UTC' }, { month: 'short', year: 'numeric', timeZone: 'UTC' }]
-  .map((parts) => new Intl.DateTimeFormat('en-GB', parts));
+const [MINUTES, HOURS, DAYS, MONTHS] = [time, { ...day, ...time }, day, { month: 'short', year: 'numeric' }]
+  .map((parts) => new Intl.DateTimeFormat('en-GB', { ...parts, timeZone: 'UTC' }));
 const A_DAY = 86400000;
 
 /** How times are written under candles that are `apart` from each other, `all` from the first to the last. */
@@ -64,7 +65,7 @@ const FOOT = 22;
 const LEAST = 10;
 
 /** Candles on a canvas: volume below, a crosshair, zoom by wheel and keys, gaps left empty. A candle is
- * `{ from, slot, open, high, low, close, volume, forming }`; candles that follow each other are in slots that do. */
+ * `{ from, slot, open, high, low, close, volume, forming, said }`, `said` with the exchange's own texts; candles that follow each other are in slots that do. */
 export class Candles {
   constructor(canvas, describe) {
     this.canvas = canvas;
@@ -218,6 +219,7 @@ export class Candles {
       if (slot % every === 0 && x(slot) > 40 && x(slot) < width - AXIS - 20) pen.fillText(written.format(from), x(slot), room.volume + 15);
     });
     pen.textAlign = 'start';
+    pen.fillText('UTC', room.width + 6, room.volume + 15);
   }
 
   crosshair(pen, { x, room, low, high, color }) {
@@ -230,7 +232,7 @@ export class Candles {
       pen.moveTo(0, this.pointer);
       pen.lineTo(room.width, this.pointer);
       pen.fillStyle = color('--text');
-      pen.fillText((high - (this.pointer / room.price) * (high - low)).toPrecision(7), room.width + 6, this.pointer - 4, AXIS - 8);
+      pen.fillText((high - (this.pointer / room.price) * (high - low)).toFixed(Math.min(12, round(low, high).digits + 1)), room.width + 6, this.pointer - 4, AXIS - 8);
     }
     pen.stroke();
     pen.setLineDash([]);

@@ -15,11 +15,18 @@ export function h(tag, props, ...children) {
   return node;
 }
 
+/** Characters that turn the order of those around them: shown as what they are, they turn nothing. */
+const TURNING = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+export const plain = (text) => String(text).replaceAll(TURNING, (one) => `\\u${one.codePointAt(0).toString(16).padStart(4, '0')}`);
+
+/** A name that somebody else chose: whatever its script, it moves nothing around it. */
+export const name = (text) => h('bdi', {}, text);
+
 function add(node, children) {
   for (const child of children) {
     if (Array.isArray(child)) add(node, child);
     else if (child !== null && child !== undefined && child !== false) {
-      node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+      node.append(child instanceof Node ? child : document.createTextNode(plain(child)));
     }
   }
 }
@@ -101,6 +108,8 @@ const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFraction
 export const withUnit = (number, unit) => `${number}\u00a0${unit}`;
 
 export const count = (value) => whole.format(value ?? 0);
+/** So many of something. */
+export const many = (value, one, more = `${one}s`) => `${count(value)} ${value === 1 ? one : more}`;
 export const brief = (value) => (value < 10 && value % 1 ? value.toFixed(1) : value < 10000 ? whole.format(value) : short.format(value));
 export const percent = (part) => withUnit((part * 100).toFixed(part > 0 && part < 0.9995 ? 1 : 0), '%');
 
@@ -127,15 +136,17 @@ export function span(millis) {
   return parts.slice(0, 2).filter(([many]) => many > 0).map(([many, name]) => withUnit(many, name)).join(' ');
 }
 
-const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-const date = new Intl.DateTimeFormat('en-GB', { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
+// As the gateway's log, its answers and the exchange's days do.
+const timeZone = 'UTC';
+const clock = new Intl.DateTimeFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const date = new Intl.DateTimeFormat('en-GB', { timeZone, year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
 
-/** A moment: the time alone within a day of `now`. */
-export function moment(millis, now = Date.now()) {
+/** A moment by UTC: the time alone within half a day of `now`. Under a head that says UTC, `zone` is empty. */
+export function moment(millis, now = Date.now(), zone = '\u00a0UTC') {
   if (millis === null || millis === undefined) return '';
   // Later than any date is for ever.
   if (millis > 8.64e15) return 'no end';
-  return (Math.abs(now - millis) < 43200000 ? clock : date).format(new Date(millis));
+  return (Math.abs(now - millis) < 43200000 ? clock : date).format(new Date(millis)) + zone;
 }
 
 export const ago = (millis, now) => (millis === null || millis === undefined ? '' : now - millis < 1000 ? 'just now' : `${span(now - millis)} ago`);
@@ -143,7 +154,7 @@ export const ago = (millis, now) => (millis === null || millis === undefined ? '
 /** The known spans of a series of candles, for a gateway that `began` at a time. */
 export function spansTable(label, spans, now, began, empty) {
   return table(label, [
-    { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
+    { head: 'From (UTC)', cell: ({ from }) => moment(from, now, '') }, { head: 'To (UTC)', cell: ({ to }) => (to ? moment(to, now, '') : 'goes on') },
     { head: 'What', cell: ({ what }) => (/candles$/.test(what) ? 'settled' : what) }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
     { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
     { head: 'Came by', cell: ({ origin }) => ({ exchange: 'an answer', stream: 'a stream' }[origin] ?? 'not kept') },

@@ -1,6 +1,6 @@
 // Keys: the list, the state of one, and what may be done about it.
 
-import { ago, bytes, card, count, facts, h, moment, show, span, spansTable, state, table } from '/page/dom.js';
+import { ago, bytes, card, count, facts, h, many, moment, name, plain, show, span, spansTable, state, table } from '/page/dom.js';
 import { text } from '/page/api.js';
 
 const KINDS = {
@@ -9,6 +9,8 @@ const KINDS = {
   tag: { hint: 'daily', label: 'Tag' },
   region: { hint: 'klines', label: 'Region' },
 };
+/** What is listed, and changed, of a symbol. */
+const ABOUT = 'Keys that name the symbol as a whole word or have its tag, and those of answers about all symbols. “Remove” only expires the latter: they hold the other symbols, too.';
 const AT_ONCE = 100;
 /** So much of a body is shown. */
 const PREVIEW = 16384;
@@ -20,7 +22,8 @@ export function keys(room, page) {
   const actions = h('div', { class: 'buttons' });
   const result = h('p', { role: 'status', 'aria-live': 'polite', class: 'dim note' });
   const list = h('div', { class: 'found' });
-  const detail = h('div', { class: 'stack' }, card('Key', h('p', { class: 'dim' },
+  const told = h('p', { role: 'status', 'aria-live': 'polite', class: 'hidden' });
+  const detail = h('div', { class: 'stack detail' }, card('Key', h('p', { class: 'dim' },
     'Choose a key to see how old it is, who brought it, until when it is kept, and what it holds.')));
   const form = h('form', { class: 'row', role: 'search', onsubmit: (event) => { event.preventDefault(); search(); } },
     h('label', { for: 'kind', class: 'hidden' }, 'Search by'), kind,
@@ -29,7 +32,7 @@ export function keys(room, page) {
   room.append(h('div', { class: 'stack' },
     h('section', { class: 'card' }, h('h2', {}, 'Keys'), form, actions, result),
     h('div', { class: 'halves' }, h('section', { class: 'card' }, h('h2', {}, 'Found'), list), detail),
-    whole(page, result)));
+    whole(page, result), told));
   kind.addEventListener('change', () => { words.placeholder = KINDS[kind.value].hint; });
   list.addEventListener('click', (event) => {
     const { key, after } = event.target.closest?.('button')?.dataset ?? {};
@@ -39,9 +42,10 @@ export function keys(room, page) {
   detail.addEventListener('click', (event) => acts[event.target.closest?.('button')?.dataset.act]?.());
 
   let found = [];
-  /** The key whose details are shown, or null. */
+  /** The key whose details are shown, or null; and the one that was asked about last. */
   let shown = null;
-  const again = () => { if (shown !== null) explain(shown); };
+  let meant = null;
+  const again = () => { if (meant !== null) explain(meant); };
   const acts = {
     look: again,
     expire: () => change(page, result, 'Expire', 'expired', { key: shown, hard: false }, shown).then((done) => { if (done) again(); }),
@@ -66,23 +70,25 @@ export function keys(room, page) {
     const mine = turn;
     const [[by, value]] = Object.entries(wanted());
     const query = new URLSearchParams({ limit: AT_ONCE });
-    if (by === 'region' || by === 'tag') query.set(by, value);
-    else query.set('pattern', by === 'symbol' ? `*${value.toUpperCase()}*` : value);
+    query.set(by, value);
     if (after) query.set('after', after);
     try {
       const listed = await page.ask('GET', `/api/cache/keys?${query}`);
       if (mine !== turn) return;
       found = found.concat(listed.keys);
       show(list, table('Keys', [
-        { head: 'Key', cell: ({ key }) => h('button', { type: 'button', class: 'link', 'data-key': key }, key) },
+        { head: 'Key', cell: ({ key }) => h('button', { type: 'button', class: 'link', 'data-key': key }, name(key)) },
         { head: 'Kept in', cell: ({ tier }) => (tier === 'both' ? 'memory, store' : tier) },
       ], found, 'No key is like this.'),
+      by === 'symbol' ? h('p', { class: 'dim' }, ABOUT) : null,
       listed.complete ? null : h('p', { class: 'warn' }, by === 'tag'
         ? 'Those in memory. The store does not list keys by tag; “Expire” and “Remove” reach them there, too.'
         : 'The store was not searched to its end.'),
       listed.next ? h('p', {}, h('button', { type: 'button', 'data-after': listed.next }, 'More')) : null);
     } catch (error) {
-      if (mine === turn) show(list, h('p', { class: 'bad' }, error.message));
+      if (mine !== turn) return;
+      found = [];
+      show(list, h('p', { class: 'bad' }, error.message));
     }
   }
 
@@ -97,10 +103,14 @@ export function keys(room, page) {
       by === 'symbol' || by === 'region' ? button('Warm…', () => warm(page, result, scope, `${by} ${value}`).then(searched)) : '');
   }
 
+  /** On a narrow screen the details are far below the list. */
+  const reveal = () => { if (detail.getBoundingClientRect().top > innerHeight / 2) detail.scrollIntoView(); };
   const searched = (changed) => { if (changed) search(); };
 
   async function explain(key) {
     asked += 1;
+    const isOther = key !== meant;
+    meant = key;
     const mine = asked;
     // The same key keeps its details until the new ones have come, so that no button moves away from under a finger.
     if (shown !== key) {
@@ -120,10 +130,15 @@ export function keys(room, page) {
         h('button', { type: 'button', 'data-act': 'expire' }, 'Expire…'),
         h('button', { type: 'button', class: 'danger', 'data-act': 'remove' }, 'Remove…')));
       show(detail, first, ...others);
+      if (isOther) reveal();
+      told.textContent = plain(`${key}: ${known.freshness}. ${inWords(known, page.time())}`);
     } catch (error) {
       if (mine !== asked) return;
       shown = null;
-      show(detail, card('Key', h('p', { class: 'bad' }, error.message)));
+      told.textContent = plain(`${key}: ${error.message}`);
+      show(detail, card('Key', h('p', {}, h('code', { class: 'whole' }, name(key))), h('p', { class: 'bad' }, error.message),
+        h('div', { class: 'buttons' }, h('button', { type: 'button', 'data-act': 'look' }, 'Look again'))));
+      if (isOther) reveal();
     }
   }
 
@@ -148,16 +163,17 @@ export function keys(room, page) {
 async function change(page, result, verb, counted, body, scope) {
   try {
     const would = await page.ask('POST', '/api/cache/invalidate', { ...body, dry_run: true });
-    const lines = [`${scope}: ${entries(would.matched)}.`, body.hard
+    const lines = [[name(scope), `: ${entries(would.matched)}.`], body.hard
       ? 'Removed entries are not served as last good either, and values that applications put are lost.'
       : 'Expired entries are loaded again on the next read. They are still served as last good while their source fails.'];
+    if (body.symbol) lines.push(ABOUT);
     if (would.detail) lines.push(would.detail);
     if (!await page.confirm(`${verb}?`, lines, verb)) return false;
     const done = await page.ask('POST', '/api/cache/invalidate', { ...body, dry_run: false });
     result.textContent = `${count(done[counted])} of ${entries(done.matched)} ${counted}. ${done.detail ?? ''}`;
     return true;
   } catch (error) {
-    result.textContent = error.message;
+    result.textContent = plain(error.message);
     return false;
   }
 }
@@ -166,26 +182,26 @@ async function warm(page, result, scope, words) {
   try {
     const would = await page.ask('POST', '/api/cache/warm', { ...scope, dry_run: true });
     if (would.matched === 0) {
-      result.textContent = `Nothing can be warmed: ${would.why}.`;
+      result.textContent = plain(`Nothing can be warmed: ${would.why}.`);
       return false;
     }
-    const lines = [`${words}: ${count(would.matched)} items can be warmed; ${count(would.warmed)} would be loaded, the others are fresh.`];
+    const lines = [[name(words), `: ${many(would.matched, 'item')} can be warmed; ${count(would.warmed)} would be loaded, the others are fresh.`]];
     if (!await page.confirm('Warm?', lines, 'Warm')) return false;
     result.textContent = 'Warming…';
     const done = await page.ask('POST', '/api/cache/warm', scope);
     result.textContent = `${count(done.warmed)} loaded, ${count(done.fresh)} fresh already, ${count(done.refused)} left out for the budget, ${count(done.failed)} failed.${done.why ? ` ${done.why}` : ''}`;
     return true;
   } catch (error) {
-    result.textContent = error.message;
+    result.textContent = plain(error.message);
     return false;
   }
 }
 
-const entries = (many) => (many === 1 ? '1 entry' : `${count(many)} entries`);
+const entries = (value) => many(value, 'entry', 'entries');
 
 /** Actions on the whole cache. */
 function whole(page, result) {
-  const failed = (error) => { result.textContent = error.message; };
+  const failed = (error) => { result.textContent = plain(error.message); };
   const turn = async (word, lines) => {
     if (!await page.confirm(`${word} the cache?`, lines, word)) return;
     await page.ask('POST', `/api/cache/${word === 'Switch on' ? 'enable' : 'disable'}`).then(() => { result.textContent = `${word}: done.`; }, failed);
@@ -208,23 +224,22 @@ function whole(page, result) {
 /** A key as it is: in words, as a timeline, with its body as text. */
 function explained(known, body, now, began) {
   const fetched = known.age_ms === null ? null : now - known.age_ms;
-  const fresh = freshUntil(known, now);
-  const refresh = known.next_refresh.at ? `${known.next_refresh.when} ${moment(known.next_refresh.at, now)}` : known.next_refresh.when;
+  const refresh = isPut(known) ? 'never: it has no source' : known.next_refresh.at ? `${known.next_refresh.when} ${moment(known.next_refresh.at, now)}` : known.next_refresh.when;
   const error = known.last_error;
   return [
-    card('Key', h('p', {}, h('code', { class: 'whole' }, known.key)), h('p', {}, inWords(known, now)), timeline(known, fetched, now), facts([
+    card('Key', h('p', {}, h('code', { class: 'whole' }, name(known.key))), h('p', {}, inWords(known, now)), timeline(known, fetched, now), facts([
       ['State', state(known.freshness)],
       ['Kept in', known.tier === 'both' ? 'memory and store' : known.tier],
       ['Came by', known.origin],
-      ['Fetched', fetched === null ? null : `${moment(fetched, now)}, ${span(known.age_ms)} ago`],
-      ['Fresh until', moment(fresh, now)],
+      [isPut(known) ? 'Put' : 'Fetched', fetched === null ? null : `${moment(fetched, now)}, ${span(known.age_ms)} ago`],
+      ['Fresh until', moment(known.fresh_until, now)],
       ['Stale until', moment(known.stale_until, now)],
       ['Kept until', known.kept_until ? moment(known.kept_until, now) : known.age_ms === null ? null : 'no end, as long as there is room'],
       ['Next refresh', refresh],
       ['Last error', error ? `${error.reason}: ${error.message}; ${count(error.in_a_row)} in a row, asked again in ${span(error.retry_in_ms)}` : null],
       ['Store', known.store_error],
       ['Size', known.bytes === null ? null : `${bytes(known.bytes)}, ${known.content_type}`],
-      ['Tags', known.tags.length ? known.tags.flatMap((tag) => [h('a', { href: `#keys/tag:${encodeURIComponent(tag)}` }, tag), ' ']) : null],
+      ['Tags', known.tags.length ? known.tags.flatMap((tag) => [h('a', { href: `#keys/tag:${encodeURIComponent(tag)}` }, name(tag)), ' ']) : null],
     ])),
     known.candles?.length ? card('Candles', spansTable('Spans of candles', known.candles.slice(-100), now, began, '')) : null,
     body && body.status === 200 ? card('Body', h('p', { class: 'dim' }, body.isCut ? `The first ${bytes(PREVIEW)}.` : 'All of it.'),
@@ -232,19 +247,16 @@ function explained(known, body, now, began) {
   ].filter(Boolean);
 }
 
-/** The end of freshness, where it is known: of entries past it, by the end of the time after it. */
-function freshUntil(known, now) {
-  if (known.freshness === 'fresh') return now + known.fresh_for_ms;
-  return known.stale_until === null ? null : known.stale_until - known.policy.stale_while_revalidate_ms;
-}
+/** Whether an application put it: nothing is asked for it again. */
+const isPut = (known) => known.origin === 'application';
 
 function inWords(known, now) {
   if (known.age_ms === null) return known.store_error ? 'The store does not say what it holds.' : 'Nothing is kept.';
   const kept = known.kept_until ? `Kept as last good until ${moment(known.kept_until, now)}.` : 'Kept as last good as long as there is room.';
   if (known.freshness === 'fresh') return `${span(known.age_ms)} old, fresh for another ${span(known.fresh_for_ms)}. ${kept}`;
-  const next = known.loading ? 'It is being loaded.' : known.last_error ? `Asked again in ${span(known.last_error.retry_in_ms)}.`
+  const next = isPut(known) ? 'It has no source: nothing is asked for it.' : known.loading ? 'It is being loaded.' : known.last_error ? `Asked again in ${span(known.last_error.retry_in_ms)}.`
     : 'Asked again on the next read.';
-  return `${span(known.age_ms)} old (fresh for ${span(known.policy.fresh_for_ms)}). ${kept} ${next}`;
+  return `${span(known.age_ms)} old (fresh for ${span(known.freshness_lifetime_ms)}). ${kept} ${next}`;
 }
 
 /** Fresh, stale and kept after each other, and where now is. The lengths are those of logarithms: a second and a day are both seen. */
@@ -253,7 +265,7 @@ function timeline(known, fetched, now) {
   const ends = known.kept_until ?? Math.max(now, known.stale_until ?? now) + 86400000;
   const scale = (millis) => Math.log1p(Math.max(0, millis - fetched) / 1000);
   const x = (millis) => (scale(Math.min(millis, ends)) / Math.max(scale(ends), 0.001)) * 100;
-  const fresh = freshUntil(known, now) ?? fetched + Math.min(known.age_ms, known.policy.fresh_for_ms);
+  const fresh = known.fresh_until;
   const stale = Math.max(fresh, known.stale_until ?? fresh);
   const next = known.next_refresh.at > now ? known.next_refresh.at : null;
   const part = (tone, from, to) => h('rect', { class: `area ${tone}`, x: x(from).toFixed(2), width: Math.max(0, x(to) - x(from)).toFixed(2), y: 2, height: 6 });
@@ -261,7 +273,7 @@ function timeline(known, fetched, now) {
     part('hit', fetched, fresh), part('stale', fresh, stale), part('kept', stale, ends),
     next ? h('rect', { class: 'next', x: Math.max(0, x(next) - 0.2).toFixed(2), width: 0.5, height: 10 }) : null,
     h('rect', { class: 'now', x: Math.max(0, x(now) - 0.2).toFixed(2), width: 0.5, height: 10 })),
-  h('p', { class: 'legend' }, h('span', { class: 'key hit' }, `fetched ${ago(fetched, now)}, fresh`), h('span', { class: 'key stale' }, 'stale'),
+  h('p', { class: 'legend' }, h('span', { class: 'key hit' }, `${isPut(known) ? 'put' : 'fetched'} ${ago(fetched, now)}, fresh`), h('span', { class: 'key stale' }, 'stale'),
     h('span', { class: 'key kept' }, 'last good'), h('span', { class: 'key now' }, 'now'),
     next ? h('span', { class: 'key next' }, `next refresh in ${span(next - now)}`) : null)];
 }

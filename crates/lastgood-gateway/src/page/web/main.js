@@ -1,6 +1,6 @@
 // The page as a whole: which view is shown, the stream that feeds it, the token.
 
-import { h, show } from '/page/dom.js';
+import { h } from '/page/dom.js';
 import { Refusal, hasToken, json, live, setToken } from '/page/api.js';
 import { overview } from '/page/overview.js';
 import { keys } from '/page/keys.js';
@@ -15,6 +15,8 @@ const at = (id) => document.getElementById(id);
 const main = at('main');
 let view = null;
 let shown = null;
+/** Whether there was no event yet, or trouble since the last one. */
+let isTroubled = true;
 /** When the last event came, by the browser's clock. */
 let receivedAt = 0;
 /** The last event, the figures of the last minutes, and the gateway's time: the browser's may be wrong. */
@@ -23,7 +25,7 @@ const page = { now: null, history: [], confirm, ask: json, time: () => (page.now
 function navigate() {
   const [name, ...rest] = location.hash.slice(1).split('/');
   // The link that skips the navigation is no view.
-  if (name === 'main') return;
+  if (name === 'main' && view) return;
   const wanted = Object.hasOwn(VIEWS, name) ? name : 'overview';
   let path = '';
   try { path = decodeURIComponent(rest.join('/')); } catch { /* No path then. */ }
@@ -41,8 +43,10 @@ function navigate() {
     document.title = `${wanted} · lastgood`;
     scrollTo(0, 0);
   }
+  // Before the first event the gateway may want a token, and would refuse whatever a view asks.
+  if (!page.now) return;
   view.open?.(path);
-  if (page.now) view.update?.(page.now);
+  view.update?.(page.now);
 }
 
 /** The seconds between two samples, as if the counters had grown evenly. */
@@ -82,7 +86,11 @@ function received(now) {
   // Without an exchange there is no market to look at.
   document.querySelector('nav a[href="#market"]').hidden = now.health.upstreams.length === 0;
   main.classList.remove('old');
-  view?.update?.(now);
+  // What was asked before, or meanwhile, was refused or not answered.
+  if (isTroubled) {
+    isTroubled = false;
+    navigate();
+  } else view?.update?.(now);
 }
 
 function say(text, tone) {
@@ -93,6 +101,7 @@ function say(text, tone) {
 }
 
 async function troubled(error) {
+  isTroubled = true;
   main.classList.add('old');
   if (error instanceof Refusal && error.status === 401) {
     say('token needed', 'warn');
@@ -101,8 +110,10 @@ async function troubled(error) {
   }
   say(error instanceof Refusal ? 'refused' : 'not connected', 'bad');
   if (page.now) view?.lost?.(page.now);
-  if (!page.now && error instanceof Refusal) {
-    show(main, h('div', { class: 'view' }, h('section', { class: 'card' }, h('h1', {}, 'Refused'), h('p', {}, error.message))));
+  if (!page.now) {
+    const title = error instanceof Refusal ? 'Refused' : 'Not connected';
+    view?.close?.();
+    main.replaceChildren(h('div', { class: 'view' }, h('section', { class: 'card' }, h('h1', {}, title), h('p', {}, error.message))));
     view = null;
     shown = null;
   }

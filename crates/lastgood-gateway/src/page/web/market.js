@@ -1,8 +1,8 @@
 // Market: candles of a series, with what the cache knows of them, the ticker and the order book. It asks as any client
 // does, so that it shows what clients are served; every five seconds, and only while it is seen.
 
-import { ago, card, count, facts, h, moment, show, span, spansTable, state, table, withUnit } from '/page/dom.js';
-import { text } from '/page/api.js';
+import { ago, card, count, facts, h, many, moment, show, span, spansTable, state, table, withUnit } from '/page/dom.js';
+import { said, text } from '/page/api.js';
 import { Candles } from '/page/charts.js';
 
 const MARKETS = {
@@ -59,12 +59,13 @@ export function market(room, page) {
   let polls = 0;
   let timer = null;
   let isClosed = false;
+  let opened = '';
 
   function described(one, isCross) {
     if (!one) return ['No candles.'];
     const value = (name, number) => h('span', {}, h('span', { class: 'dim' }, `${name} `), String(number));
-    return [value(isCross ? 'at' : 'last', moment(one.from, page.time())), value('open', one.open), value('high', one.high), value('low', one.low),
-      value('close', one.close), value('volume', one.volume), one.forming ? h('span', { class: 'pill warn' }, 'forming') : h('span', { class: 'dim' }, 'closed')];
+    return [value(isCross ? 'at' : 'last', moment(one.from, page.time())), ...Object.entries(one.said).map(([name, text]) => value(name, text)),
+       one.forming ? h('span', { class: 'pill warn' }, 'forming') : h('span', { class: 'dim' }, 'closed')];
   }
 
   /** Where a candle came from, and since when it is known. */
@@ -90,16 +91,16 @@ export function market(room, page) {
     const { base } = MARKETS[chosen.market];
     const query = `symbol=${encodeURIComponent(chosen.symbol)}`;
     if (!document.hidden) {
-      const [candles, day, book, known] = await Promise.allSettled([
-        text(`${base}/klines?${query}&interval=${chosen.interval}&limit=500`, { most: 1 << 20 }),
-        text(`${base}/ticker/24hr?${query}`), text(`${base}/depth?${query}&limit=20`),
-        polls % (stretches.length > MANY_SPANS ? 12 : 1) === 0 ? series() : Promise.resolve(null)]);
+      const asked = text(`${base}/klines?${query}&interval=${chosen.interval}&limit=500`, { most: 1 << 20 });
+      // What is kept is asked for after the candles, which may be kept only then.
+      const listing = polls % (stretches.length > MANY_SPANS ? 12 : 1) === 0 ? asked.then(series, series) : null;
+      const [candles, day, book, known] = await Promise.allSettled([asked, text(`${base}/ticker/24hr?${query}`), text(`${base}/depth?${query}&limit=20`), listing]);
       if (mine !== turn || isClosed) return;
       polls += 1;
       // Before the candles, which are described by it.
       if (known.value) stretches = known.value.stretches;
       if (candles.status === 'fulfilled') drawn(candles.value, isNew);
-      else source.textContent = candles.reason.message;
+      else show(source, candles.reason.message);
       if (day.status === 'fulfilled') show(ticker, summary(day.value));
       if (book.status === 'fulfilled') show(depth, levels(book.value));
       // With the others, so that it does not come before them and is pushed down.
@@ -112,15 +113,16 @@ export function market(room, page) {
     const rows = parsed(answer);
     if (!Array.isArray(rows)) {
       chart.set([], true);
-      show(source, h('span', { class: 'bad' }, rows?.msg ?? `Status ${answer.status}`));
+      show(source, h('span', { class: 'bad' }, said(answer.status, rows)));
       return;
     }
     const now = page.time();
     const candles = rows.map(([from, open, high, low, close, volume, to]) => (
-      { from, slot: slot(from, chosen.interval), open: +open, high: +high, low: +low, close: +close, volume: +volume, forming: to >= now }));
-    chart.set(candles, isNew);
+      { from, slot: slot(from, chosen.interval), open: +open, high: +high, low: +low, close: +close, volume: +volume, forming: to >= now,
+        said: { open, high, low, close, volume } }));
+    chart.set(candles, isNew || chart.candles.length === 0);
     const holes = candles.filter((one, at) => at > 0 && one.slot > candles[at - 1].slot + 1).length;
-    show(source, ...label(answer), holes ? h('span', { class: 'warn' }, ` ${count(holes)} gaps`) : '');
+    show(source, ...label(answer), holes ? h('span', { class: 'warn' }, ` ${many(holes, 'gap')}`) : '');
   }
 
   /** What the cache knows of the series, and which series it keeps. */
@@ -154,7 +156,10 @@ export function market(room, page) {
       symbol.value = chosen.symbol;
       interval.value = chosen.interval;
       if (symbols.childElementCount === 0) list();
-      load(true);
+      const series = [chosen.market, chosen.symbol, chosen.interval].join();
+      // What is shown already keeps its place.
+      load(series !== opened);
+      opened = series;
     },
     close() {
       isClosed = true;
@@ -201,19 +206,20 @@ function label({ headers, took }) {
 function summary(answer) {
   const one = parsed(answer);
   const day = Array.isArray(one) ? one[0] : one;
-  if (!day?.lastPrice) return card('Ticker', h('p', { class: 'bad' }, day?.msg ?? `Status ${answer.status}`));
+  if (!day?.lastPrice) return card('Ticker', h('p', { class: 'bad' }, said(answer.status, day)));
   return card('Ticker', facts([
     ['Price', h('strong', {}, day.lastPrice)],
-    ['24 hours', h('span', { class: day.priceChangePercent < 0 ? 'ask' : 'bid' }, `${day.priceChangePercent} %`)],
+    ['24 hours', h('span', { class: day.priceChangePercent < 0 ? 'ask' : 'bid' }, `${day.priceChangePercent > 0 ? '+' : ''}${day.priceChangePercent} %`)],
     ['High', day.highPrice], ['Low', day.lowPrice], ['Volume', day.volume], ['Trades', count(day.count)],
   ]), h('p', { class: 'dim' }, ...label(answer)));
 }
 
 function levels(answer) {
   const book = parsed(answer);
-  if (!Array.isArray(book?.bids)) return card('Order book', h('p', { class: 'bad' }, book?.msg ?? `Status ${answer.status}`));
+  if (!Array.isArray(book?.bids)) return card('Order book', h('p', { class: 'bad' }, said(answer.status, book)));
   const rows = [...book.asks.slice(0, LEVELS).reverse().map((one) => ['ask', ...one]), ...book.bids.slice(0, LEVELS).map((one) => ['bid', ...one])];
   return card('Order book', table('Order book', [
+    { head: 'Side', cell: ([side]) => h('span', { class: side }, side) },
     { head: 'Price', number: true, cell: ([side, price]) => h('span', { class: side }, price) },
     { head: 'Quantity', number: true, cell: ([, , quantity]) => quantity },
   ], rows, 'It is empty.'), h('p', { class: 'dim' }, ...label(answer)));

@@ -1,6 +1,6 @@
 // Overview: is it working, what did it save, which answers are old, why, and who is banned.
 
-import { ago, asked, brief, bytes, card, count, facts, h, moment, percent, pill, show, span, state, table, withUnit } from '/page/dom.js';
+import { ago, asked, brief, bytes, card, count, facts, h, many, moment, percent, pill, plain, show, span, state, table, withUnit } from '/page/dom.js';
 import { meter, stacked } from '/page/charts.js';
 
 export function overview(room, page) {
@@ -11,7 +11,7 @@ export function overview(room, page) {
     const fault = event.target.closest?.('[data-fault]')?.dataset.fault;
     if (!fault) return;
     page.ask('POST', `/page/faults/${encodeURIComponent(fault)}`)
-      .then(() => { failure.textContent = ''; }, (error) => { failure.textContent = error.message; });
+      .then(() => { failure.textContent = ''; }, (error) => { failure.textContent = plain(error.message); });
   });
   return {
     update(now) {
@@ -46,6 +46,8 @@ const WHY = {
   'upstream-error': 'their source answers with an error of its own', malformed: 'their source answers something else than was asked',
   outdated: 'their source answers something older', 'rate-limited': 'their source asks for a pause (429)', banned: 'their source has banned this address (418)',
   firewall: 'a firewall refuses this address (403)', overloaded: 'too many loads are under way', throttled: 'their last load failed a moment ago',
+  'not-found': 'their source says that there is no such thing', abandoned: 'their load ended without an answer',
+  panicked: 'their load broke off by a fault of this program', yielded: 'their load gave way to more urgent ones',
 };
 
 /** How it is, in words. */
@@ -58,7 +60,7 @@ function situation({ at, began, health, oldest }, history) {
     const those = health.last_good.filter((one) => one.reason === reason).map(({ region }) => region);
     const ages = those.map((region) => oldest[region]).filter((age) => age !== undefined);
     return h('li', {}, 'Last good answers are served from ', those.map((region, index) => [index ? ', ' : '', h('code', {}, region)]),
-      `: ${WHY[reason] ?? reason}${ages.length ? `; the oldest is ${span(Math.max(...ages))} old` : ''}.`);
+      `: ${WHY[reason] ?? reason}${ages.length ? `; in the last minute the oldest was ${span(Math.max(...ages))} old` : ''}.`);
   });
   const stale = staleOf(history);
   const words = { ok: 'Everything that is served is what would be served without a fault.',
@@ -100,8 +102,9 @@ function staleOf(history) {
 function answering({ upstreams, sources }) {
   const all = [...upstreams.flatMap(({ bases }) => bases), ...sources];
   const known = all.filter(({ state: word }) => word !== 'unknown');
-  return all.length === 0 ? 'No host and no source is configured.'
-    : `Of ${count(all.length)} hosts and sources ${known.length === 0 ? 'none was asked yet' : `${count(known.length)} ${known.length === 1 ? 'was asked, and answers' : 'were asked, and answer'}`}.`;
+  if (all.length === 0) return 'No host and no source is configured.';
+  if (all.length === 1) return known.length ? 'The one host or source was asked, and answers.' : 'The one host or source was not asked yet.';
+  return `Of ${count(all.length)} hosts and sources ${known.length === 0 ? 'none was asked yet' : `${count(known.length)} ${known.length === 1 ? 'was asked, and answers' : 'were asked, and answer'}`}.`;
 }
 
 /** The increase of a counter each second. */
@@ -142,15 +145,15 @@ function tiles({ totals, requests_active: active }, history) {
   const slots = minutes * 60;
   const over = `the last ${minutes === 1 ? 'minute' : `${minutes} minutes`}`;
   return h('div', { class: 'tiles' },
-    tile('Requests', `${brief(mean(requests, 5))}/s`, `${count(totals.requests)} since the start, ${active ? `${count(active)} wait` : 'none waits'}`,
+    tile('Requests', `${brief(mean(requests, 5))}/s`, `${count(totals.requests)} since the start, ${active ? many(active, 'waits', 'wait') : 'none waits'}`,
       stacked(`Reads a second over ${over}, by outcome`, outcomes, { slots }),
       h('p', { class: 'legend' }, outcomes.map(({ name, tone, values }) => h('span', { class: `key ${tone}` }, `${name} ${brief(mean(values, 5))}`)))),
     tile('Hit rate', minute === null ? 'no reads' : percent(minute), `last minute; ${percent(ratio(served(totals), reads(totals)))} since the start`,
       stacked(`Hit rate over ${over}`, [{ tone: 'hit', values: hitRate }], { slots, most: 1 }),
-      h('p', { class: 'legend' }, h('span', {}, `${count(totals.last_good)} last good and ${count(totals.errors)} errors since the start`))),
+      h('p', { class: 'legend' }, h('span', {}, `${count(totals.last_good)} last good and ${many(totals.errors, 'error')} since the start`))),
     tile('Upstream calls', `${brief(mean(calls, 5))}/s`, `${count(totals.upstream_calls)} since the start, ${count(totals.passed)} passed`,
       stacked(`Upstream calls a second over ${over}`, [{ tone: 'miss', values: calls }], { slots }),
-      h('p', { class: 'legend' }, h('span', {}, `${count(totals.joined)} requests joined a load under way`))),
+      h('p', { class: 'legend' }, h('span', {}, `${many(totals.joined, 'request')} joined a load under way`))),
     tile('Weight saved', percent(ratio(saved, totals.weight_asked)), `${brief(saved)} of ${brief(totals.weight_asked)} since the start`,
       stacked(`Request weight a second over ${over}: spent, and saved`, [{ tone: 'miss', values: weight },
         { tone: 'saved', values: asked.map((value, at) => Math.max(0, value - weight[at])) }], { slots }),
@@ -172,7 +175,7 @@ function exchange({ at, health }) {
     if (ban) return pill(`${ban.reason}, ${span(Math.max(0, ban.until - at))}`, 'bad');
     return limit > 0 && used > NEARLY * (limit - reserve) ? pill('nearly spent', 'warn') : null;
   };
-  const note = ({ budget, own, others }) => [`${count(own)} by this gateway`, others ? `${count(others)} by others` : '', budget.gateways ? `${budget.gateways} gateways` : ''].filter(Boolean).join(', ');
+  const note = ({ budget, own, others }) => [`${count(own)} by this gateway`, others ? `${count(others)} by others` : '', budget.gateways ? many(budget.gateways, 'gateway') : ''].filter(Boolean).join(', ');
   return card('Budget at the exchange', table('Budget at the exchange', [
     { head: 'Exchange', cell: ({ budget, bucket }) => [h('code', {}, budget.exchange), h('span', { class: 'dim' }, ` ${bucket.replace('raw-', '')}`)] },
     { head: 'Used of the limit', cell: (row) => [meter(`${row.used} of ${row.limit}`, row.used, row.limit, row.reserve),
@@ -199,7 +202,7 @@ function hosts({ at, health }) {
     { head: 'Host', cell: ({ kind, name }) => [h('code', {}, name), h('span', { class: 'dim' }, ` ${kind}`)] },
     { head: 'State', cell: (one) => [asked(one.state, one.since), one.reason ? h('span', { class: 'reason' }, ` ${one.reason}`) : null,
       one.failures ? h('span', { class: 'dim' }, `, ${count(one.failures)} ${one.failures === 1 ? 'failure' : 'failures'}`) : null] },
-    { head: 'Since', nowrap: true, cell: ({ since }) => h('span', { title: moment(since, at) }, since ? span(at - since) : '') },
+    { head: 'Since', nowrap: true, cell: ({ since }) => h('span', { title: moment(since, at) }, ago(since, at)) },
   ], [...named, ...sources], 'No host is configured.'));
 }
 
@@ -229,11 +232,11 @@ function together({ at, version, health: { cluster }, stats, peers: known }) {
   ]), known?.peers.length ? table('The other gateways', [
     { head: 'Other', cell: ({ name, version: other }) => [h('code', {}, name), h('span', { class: other === version ? 'dim' : 'warn' }, ` ${other ?? ''}`)] },
     { head: 'State', cell: ({ state: word, reason }) => [state(word), reason ? h('span', { class: 'reason' }, ` ${reason}`) : null] },
-    { head: 'Since', nowrap: true, cell: ({ since }) => h('span', { title: moment(since, at) }, span(Math.max(0, at - since))) },
+    { head: 'Since', nowrap: true, cell: ({ since }) => h('span', { title: moment(since, at) }, ago(since, at)) },
     { head: 'Reads', number: true, cell: ({ reads: many }) => brief(many) },
     { head: 'Hit rate', number: true, cell: ({ hit_rate: rate }) => percent(rate) },
   ], known.peers, '') : null,
-  known?.not_shown ? h('p', { class: 'dim' }, `${count(known.not_shown)} more are not shown.`) : null);
+  known?.not_shown ? h('p', { class: 'dim' }, `${many(known.not_shown, 'more is', 'more are')} not shown.`) : null);
 }
 
 function streams({ at, streams: venues }) {
@@ -242,7 +245,7 @@ function streams({ at, streams: venues }) {
     { head: 'Market', cell: ({ venue }) => venue },
     { head: 'State', cell: ({ connected, reason }) => (!connected && !reason ? h('span', { class: 'dim' }, 'nothing to stream')
       : [state(connected ? 'connected' : 'disconnected'), reason ? h('span', { class: 'reason' }, ` ${reason}`) : null]) },
-    { head: 'Since', nowrap: true, cell: ({ since }) => (since ? span(at - since) : '') },
+    { head: 'Since', nowrap: true, cell: ({ since }) => h('span', { title: moment(since, at) }, ago(since, at)) },
     { head: 'Subscribed', number: true, cell: ({ subscribed }) => count(subscribed) },
     { head: 'Messages', number: true, cell: ({ taken }) => count(taken) },
     { head: 'Connections', number: true, cell: ({ connections }) => count(connections) },

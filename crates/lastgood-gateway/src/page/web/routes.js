@@ -1,6 +1,6 @@
 // Routes and sources: each declared route with a form of its parameters, and how its sources do.
 
-import { ago, asked, card, count, facts, h, moment, pill, show, span } from '/page/dom.js';
+import { ago, asked, card, count, facts, h, moment, pill, show } from '/page/dom.js';
 import { text } from '/page/api.js';
 
 /** So much of an answer is shown. */
@@ -12,10 +12,15 @@ export function routes(room, page) {
   /** The cells kept up to date of each route. */
   let figures = [];
   let described = null;
-  page.ask('GET', '/api/openapi.json').then((answer) => {
-    described = answer;
-    if (page.now) update(page.now);
-  }, (error) => list.replaceChildren(card('Routes', h('p', { class: 'bad' }, error.message))));
+
+  /** Asks which routes there are, until that is known. */
+  function open() {
+    if (figures.length || described) return;
+    page.ask('GET', '/api/openapi.json').then((answer) => {
+      if (!figures.length) described = answer;
+      if (page.now) update(page.now);
+    }, (error) => list.replaceChildren(card('Routes', h('p', { class: 'bad' }, error.message))));
+  }
 
   /** Shows the routes once there are figures, too: what came later would push the rest down. */
   function begin(hasExchange) {
@@ -50,7 +55,7 @@ export function routes(room, page) {
       const known = sources.map((name) => health.sources.find((source) => source.name === name) ?? { name, state: 'unknown' });
       show(place, counts || known.length ? facts([
         ...known.map((source) => ['Source', [h('code', {}, source.name), ' ', asked(source.state, source.since),
-          source.since ? h('span', { class: 'dim' }, ` for ${span(at - source.since)}`) : null, source.reason ? h('span', { class: 'reason' }, ` ${source.reason}`) : null]]),
+          source.since ? h('span', { class: 'dim' }, `, since ${ago(source.since, at)}`) : null, source.reason ? h('span', { class: 'reason' }, ` ${source.reason}`) : null]]),
         ['Last failure', failed ? [`${ago(failed.at, at)}, at ${moment(failed.at, at)}: `, h('code', {}, failed.source), h('span', { class: 'reason' }, ` ${failed.message}`)] : null],
         ['Region', region ? h('a', { href: `#keys/region:${encodeURIComponent(region)}` }, region) : null],
         ['Latency there', counts && counts.load_latency_ms !== null ? `source ${counts.load_latency_ms.toFixed(1)} ms, cache ${counts.hit_latency_us === null ? 'not timed yet' : `${counts.hit_latency_us.toFixed(0)} µs`}` : null],
@@ -60,7 +65,7 @@ export function routes(room, page) {
     }
   }
 
-  return { update, close() { figures = []; } };
+  return { open, update, close() { figures = []; } };
 }
 
 /** A parameter as a field of a form; the server has the last word on its value. */

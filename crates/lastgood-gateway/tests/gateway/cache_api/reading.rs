@@ -157,6 +157,42 @@ async fn an_explained_key_says_who_brought_it_as_far_as_this_gateway_knows() {
 }
 
 #[tokio::test]
+async fn a_value_of_an_application_is_explained_by_its_own_freshness_and_has_no_next_refresh() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[]).await;
+    let url = gateway.url("/v1/kv/kv/short?fresh_for=1s");
+    assert_eq!(client().put(url).body("1").send().await.unwrap().status(), 201);
+    for _ in 0..2 {
+        let known = explained(&gateway, "kv:short").await;
+        let lifetime = known["freshness_lifetime_ms"].as_u64().unwrap_or_else(|| panic!("{known}"));
+        // Each key has a jitter of its own, of a tenth.
+        assert!((900..=1_100).contains(&lifetime) && known["policy"]["fresh_for_ms"] != 1_000, "{known}");
+        assert_eq!(known["next_refresh"], json!({ "when": "never", "at": null }), "{known}");
+        tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    }
+    let known = explained(&gateway, "kv:short").await;
+    assert!(known["freshness"] != "fresh" && known["fresh_until"].as_u64() <= known["stale_until"].as_u64(), "{known}");
+}
+
+#[tokio::test]
+async fn keys_are_listed_by_their_symbol_as_a_change_of_it_matches_them() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[]).await;
+    fill(&gateway).await;
+    let tagged = gateway.url("/v1/kv/kv/mood?tags=symbol:BTCUSDT");
+    assert_eq!(client().put(tagged).body("1").send().await.unwrap().status(), 201);
+    for symbol in ["BTCUSDT", "btcusdt", "ETHUSDT", "BTC"] {
+        let found = listed(&gateway, &format!("symbol={symbol}&limit=1000")).await;
+        let would = invalidate(&gateway, json!({ "symbol": symbol, "dry_run": true })).await;
+        assert_eq!(would["matched"], found.len(), "{symbol}: {found:?}");
+        let has = |key: &str| found.iter().any(|one| one.contains(key));
+        assert_eq!((has("BTCUSDT"), has("mood")), (symbol.starts_with('b') || symbol == "BTCUSDT", has("BTCUSDT")));
+    }
+    let got = get(gateway.url("/api/cache/keys?symbol=B/T")).await;
+    assert!(got.status == 400 && got.text().contains("symbol"), "{}", got.text());
+}
+
+#[tokio::test]
 async fn a_declared_key_is_explained_by_its_next_round() {
     let exchange = exchange().await;
     let more = [

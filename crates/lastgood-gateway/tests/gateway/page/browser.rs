@@ -16,6 +16,7 @@ use crate::clients::hint;
 use crate::support::{Exchange, Running, client, get};
 
 mod failures;
+mod tried;
 
 /// Lets a browser try something at a gateway.
 async fn browser(what: &str, gateway: &Running) {

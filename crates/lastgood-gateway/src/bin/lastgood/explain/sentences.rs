@@ -25,19 +25,29 @@ fn age(known: &Value) -> String {
             _ => "Nothing is kept.".to_owned(),
         };
     };
-    let fresh_for = known["policy"]["fresh_for_ms"].as_u64().unwrap_or_default();
+    // An entry may have a freshness of its own; a gateway of before says its region's alone.
+    let own = known["freshness_lifetime_ms"].as_u64();
+    let fresh_for = own.or(known["policy"]["fresh_for_ms"].as_u64()).unwrap_or_default();
     match (known["freshness"].as_str(), known["fresh_for_ms"].as_u64()) {
         (Some("fresh"), Some(left)) => format!("{} old, fresh for another {}.", span(age), span(left)),
         _ => format!("{} old (fresh for {}).", span(age), span(fresh_for)),
     }
 }
 
+/// What an application put is there until it is put again.
+const NO_SOURCE: &str = "It has no source: nothing is asked for it.";
+
+fn has_source(known: &Value) -> bool {
+    known["origin"] != "application"
+}
+
 fn kept(known: &Value, now: u64) -> String {
     let until = |name: &str| known[name].as_u64().map(|at| clock(at, now));
+    let served = if has_source(known) { "Served while it is refreshed" } else { "Served as stale" };
     match known["freshness"].as_str() {
         Some("stale") => match until("stale_until") {
-            Some(until) => format!("Served while it is refreshed, until {until}."),
-            None => "Served while it is refreshed.".to_owned(),
+            Some(until) => format!("{served}, until {until}."),
+            None => format!("{served}."),
         },
         Some("kept") => match until("kept_until") {
             Some(until) => format!("Kept as last good until {until}."),
@@ -48,6 +58,9 @@ fn kept(known: &Value, now: u64) -> String {
 }
 
 fn next(known: &Value, now: u64) -> String {
+    if !has_source(known) {
+        return NO_SOURCE.to_owned();
+    }
     let next = &known["next_refresh"];
     let at = next["at"].as_u64().map(|at| clock(at, now)).unwrap_or_default();
     match next["when"].as_str() {
@@ -164,6 +177,11 @@ mod tests {
             first(json!({"freshness": "stale", "age_ms": 3_000, "stale_until": NOON, "policy": policy,
                 "next_refresh": {"when": "loading", "at": null}})),
             "3 s old (fresh for 2 s). Served while it is refreshed, until 12:00:00 UTC. It is being loaded now."
+        );
+        assert_eq!(
+            first(json!({"freshness": "stale", "age_ms": 3_000, "freshness_lifetime_ms": 1_000, "stale_until": NOON,
+                "origin": "application", "policy": policy, "next_refresh": {"when": "never", "at": null}})),
+            "3 s old (fresh for 1 s). Served as stale, until 12:00:00 UTC. It has no source: nothing is asked for it."
         );
         assert_eq!(
             first(json!({"freshness": "gone", "policy": policy, "next_refresh": {"when": "throttled", "at": NOON}})),
