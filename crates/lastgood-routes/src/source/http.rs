@@ -94,7 +94,7 @@ impl Api {
     }
 
     async fn get(&self, uri: Uri, validator: Option<&str>) -> Result<Response<Incoming>, HttpError> {
-        // What is set here, what is declared, and what `Host` adds.
+        // Those set here, those declared, and `Host`.
         let mut headers = HeaderMap::with_capacity(self.spec.headers.len() + 5);
         headers.append(header::ACCEPT, HeaderValue::from_static("application/json"));
         for (name, value) in &self.spec.headers {
