@@ -73,7 +73,7 @@ async fn a_kept_connection_that_was_closed_costs_no_request() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_where_its_length_is_known_before_it_is_read() {
+async fn an_answer_that_is_too_large_is_refused_where_its_length_is_known_before_it_is_read() {
     // The body never comes.
     let (address, _heads) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", usize::MAX).await;
     let url = format!("http://{address}/");
