@@ -54,10 +54,10 @@ async fn a_request_goes_out_as_it_is_and_no_redirect_is_followed() {
     let answer = b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 2\r\n\r\nno";
     let (address, mut heads) = server(answer, 9).await;
     let client = client(HttpOptions::new(LONG));
-    let answer = client.fetch(to(&format!("http://{address}/a%2fb?x=\"1\"&y=|")), 9, LONG).await.unwrap();
+    let answer = client.fetch(to(&format!("http://{address}/a%2fb?x=%5b1%5D&y=|'")), 9, LONG).await.unwrap();
     assert_eq!((answer.status(), answer.body().as_ref()), (StatusCode::FOUND, b"no".as_slice()));
     let head = heads.recv().await.unwrap();
-    let expected = format!("GET /a%2fb?x=\"1\"&y=| HTTP/1.1\r\naccept-encoding: gzip\r\nhost: {address}\r\n\r\n");
+    let expected = format!("GET /a%2fb?x=%5b1%5D&y=|' HTTP/1.1\r\naccept-encoding: gzip\r\nhost: {address}\r\n\r\n");
     assert_eq!(head, expected);
     assert!(heads.try_recv().is_err());
 }
@@ -73,7 +73,7 @@ async fn a_kept_connection_that_was_closed_costs_no_request() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_where_its_length_is_known_before_it_is_read() {
+async fn an_answer_that_is_too_large_is_refused_where_its_length_is_known_before_it_is_read() {
     // The body never comes.
     let (address, _heads) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", usize::MAX).await;
     let url = format!("http://{address}/");
