@@ -73,7 +73,7 @@ export const tries = ({ gateway, tab, says, press, serious }) => {
       }
     },
 
-    /** What is listed of a symbol is what a change of it matches. */
+    /** A search by symbol lists the keys that a change by it matches. */
     async symbol() {
       const { page, wrong } = await tab();
       for (const symbol of ['SOL', 'solusdt']) {
@@ -132,7 +132,7 @@ export const tries = ({ gateway, tab, says, press, serious }) => {
       assert.deepEqual(wrong, []);
     },
 
-    /** A value of an application's is told by its own freshness, and nothing is said of a source that it does not have. */
+    /** A value put by an application shows its own freshness, and mentions no source. */
     async own() {
       const { page, wrong } = await tab();
       await page.goto(`${gateway}/#keys/key:kv%3Aa`);
@@ -144,7 +144,7 @@ export const tries = ({ gateway, tab, says, press, serious }) => {
       assert.deepEqual(wrong, []);
     },
 
-    /** The first that is said of a series is what is kept of it by then. */
+    /** The first state of a series includes the candles just loaded. */
     async first() {
       const { page, wrong } = await tab();
       await page.evaluateOnNewDocument(() => {

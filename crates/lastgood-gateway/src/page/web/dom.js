@@ -108,7 +108,7 @@ const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFraction
 export const withUnit = (number, unit) => `${number}\u00a0${unit}`;
 
 export const count = (value) => whole.format(value ?? 0);
-/** So many of something. */
+/** A count with its noun. */
 export const many = (value, one, more = `${one}s`) => `${count(value)} ${value === 1 ? one : more}`;
 export const brief = (value) => (value < 10 && value % 1 ? value.toFixed(1) : value < 10000 ? whole.format(value) : short.format(value));
 export const percent = (part) => withUnit((part * 100).toFixed(part > 0 && part < 0.9995 ? 1 : 0), '%');

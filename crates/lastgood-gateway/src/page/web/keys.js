@@ -9,7 +9,7 @@ const KINDS = {
   tag: { hint: 'daily', label: 'Tag' },
   region: { hint: 'klines', label: 'Region' },
 };
-/** What is listed, and changed, of a symbol. */
+/** The keys that a symbol lists and changes. */
 const ABOUT = 'Keys that name the symbol as a whole word or have its tag, and those of answers about all symbols. “Remove” only expires the latter: they hold the other symbols, too.';
 const AT_ONCE = 100;
 /** So much of a body is shown. */
@@ -22,7 +22,7 @@ export function keys(room, page) {
   const actions = h('div', { class: 'buttons' });
   const result = h('p', { role: 'status', 'aria-live': 'polite', class: 'dim note' });
   const list = h('div', { class: 'found' });
-  const told = h('p', { role: 'status', 'aria-live': 'polite', class: 'hidden' });
+  const spoken = h('p', { role: 'status', 'aria-live': 'polite', class: 'hidden' });
   const detail = h('div', { class: 'stack detail' }, card('Key', h('p', { class: 'dim' },
     'Choose a key to see how old it is, who brought it, until when it is kept, and what it holds.')));
   const form = h('form', { class: 'row', role: 'search', onsubmit: (event) => { event.preventDefault(); search(); } },
@@ -32,7 +32,7 @@ export function keys(room, page) {
   room.append(h('div', { class: 'stack' },
     h('section', { class: 'card' }, h('h2', {}, 'Keys'), form, actions, result),
     h('div', { class: 'halves' }, h('section', { class: 'card' }, h('h2', {}, 'Found'), list), detail),
-    whole(page, result), told));
+    whole(page, result), spoken));
   kind.addEventListener('change', () => { words.placeholder = KINDS[kind.value].hint; });
   list.addEventListener('click', (event) => {
     const { key, after } = event.target.closest?.('button')?.dataset ?? {};
@@ -131,11 +131,11 @@ export function keys(room, page) {
         h('button', { type: 'button', class: 'danger', 'data-act': 'remove' }, 'Remove…')));
       show(detail, first, ...others);
       if (isOther) reveal();
-      told.textContent = plain(`${key}: ${known.freshness}. ${inWords(known, page.time())}`);
+      spoken.textContent = plain(`${key}: ${known.freshness}. ${inWords(known, page.time())}`);
     } catch (error) {
       if (mine !== asked) return;
       shown = null;
-      told.textContent = plain(`${key}: ${error.message}`);
+      spoken.textContent = plain(`${key}: ${error.message}`);
       show(detail, card('Key', h('p', {}, h('code', { class: 'whole' }, name(key))), h('p', { class: 'bad' }, error.message),
         h('div', { class: 'buttons' }, h('button', { type: 'button', 'data-act': 'look' }, 'Look again'))));
       if (isOther) reveal();

@@ -92,7 +92,7 @@ export function market(room, page) {
     const query = `symbol=${encodeURIComponent(chosen.symbol)}`;
     if (!document.hidden) {
       const asked = text(`${base}/klines?${query}&interval=${chosen.interval}&limit=500`, { most: 1 << 20 });
-      // What is kept is asked for after the candles, which may be kept only then.
+      // The state of the series is asked for after the candles, which may be cached only then.
       const listing = polls % (stretches.length > MANY_SPANS ? 12 : 1) === 0 ? asked.then(series, series) : null;
       const [candles, day, book, known] = await Promise.allSettled([asked, text(`${base}/ticker/24hr?${query}`), text(`${base}/depth?${query}&limit=20`), listing]);
       if (mine !== turn || isClosed) return;
@@ -157,7 +157,7 @@ export function market(room, page) {
       interval.value = chosen.interval;
       if (symbols.childElementCount === 0) list();
       const series = [chosen.market, chosen.symbol, chosen.interval].join();
-      // What is shown already keeps its place.
+      // A series that is shown already keeps its scroll position.
       load(series !== opened);
       opened = series;
     },

@@ -59,7 +59,7 @@ async fn times_are_by_utc_and_say_so_wherever_the_browser_is() {
 }
 
 #[tokio::test]
-async fn a_value_of_an_application_is_told_by_its_own_freshness() {
+async fn a_value_of_an_application_shows_its_own_freshness() {
     let exchange = exchange().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     put(&gateway, "/v1/kv/kv/a?fresh_for=1s", "one").await;
@@ -68,7 +68,7 @@ async fn a_value_of_an_application_is_told_by_its_own_freshness() {
 }
 
 #[tokio::test]
-async fn the_first_that_is_said_of_a_series_is_what_is_kept_by_then() {
+async fn the_first_state_of_a_series_includes_the_candles_just_loaded() {
     let exchange = exchange().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     browser("first", &gateway).await;
