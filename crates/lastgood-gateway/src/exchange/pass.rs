@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -187,33 +187,44 @@ impl HttpBody for Passing {
     }
 }
 
-/// What the exchange says of its own site to a browser: which pages may read there, what the browser is to keep of it, how it
-/// is to be reached. Said under this host it would be about this machine.
-fn strip_site(headers: &mut HeaderMap) {
-    const OF_THE_SITE: [&str; 14] = [
-        "set-cookie",
-        "access-control-allow-origin",
-        "access-control-allow-credentials",
-        "access-control-allow-headers",
-        "access-control-allow-methods",
-        "access-control-expose-headers",
-        "access-control-max-age",
-        "access-control-allow-private-network",
-        "strict-transport-security",
-        "alt-svc",
-        "clear-site-data",
-        "refresh",
-        "link",
-        "service-worker-allowed",
+/// What is passed back of an answer's head: what describes its body and its age, and what a client of the exchange goes by. All
+/// else is of the exchange's own site (which pages may read there, what a browser is to keep, how it is to be reached), or a command
+/// to a proxy: said under this host it would be about this machine.
+fn keep_what_is_of_the_answer(headers: &mut HeaderMap) {
+    const OF_THE_ANSWER: [&str; 21] = [
+        "accept-ranges",
+        "age",
+        "allow",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-range",
+        "content-type",
+        "date",
+        "etag",
+        "expires",
+        "last-modified",
+        "location",
+        "pragma",
+        "retry-after",
+        "server",
+        "vary",
+        "x-request-id",
+        "x-response-time",
     ];
-    OF_THE_SITE.iter().for_each(|name| _ = headers.remove(*name));
+    const PREFIXES: [&str; 4] = ["x-mbx-", "x-sapi-", "x-fapi-", "x-dapi-"];
+    let is_kept = |name: &str| OF_THE_ANSWER.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let others: Vec<HeaderName> = headers.keys().filter(|name| !is_kept(name.as_str())).cloned().collect();
+    others.iter().for_each(|name| _ = headers.remove(name));
 }
 
-/// Status, body and headers are the exchange's but for what it says of its site; the added headers say only that they were passed, and why.
+/// Status and body are the exchange's, and of the headers what describes them; the added ones say only that they were passed, and why.
 fn label(mut response: Response, reason: BypassReason) -> Response {
     let headers = response.headers_mut();
     strip_hop_by_hop(headers);
-    strip_site(headers);
+    keep_what_is_of_the_answer(headers);
     headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
     let status = format!("lastgood; fwd=bypass; detail={}", reason.as_str());
     headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));

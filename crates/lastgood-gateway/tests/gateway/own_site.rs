@@ -222,7 +222,7 @@ async fn no_authorization_and_no_cookie_is_forwarded_to_the_exchange_on_any_path
 
 #[tokio::test]
 async fn what_the_exchange_says_of_its_own_site_is_not_said_under_the_gateway_s_name() {
-    const OF_ITS_SITE: [(&str, &str); 7] = [
+    const OF_ITS_SITE: [(&str, &str); 17] = [
         ("access-control-allow-origin", "*"),
         ("access-control-allow-credentials", "true"),
         ("set-cookie", "session=chosen; Path=/"),
@@ -230,6 +230,16 @@ async fn what_the_exchange_says_of_its_own_site_is_not_said_under_the_gateway_s_
         ("alt-svc", "h3=\":443\""),
         ("clear-site-data", "\"*\""),
         ("refresh", "0;url=//evil.example"),
+        ("x-accel-redirect", "/internal/"),
+        ("x-sendfile", "/etc/passwd"),
+        ("www-authenticate", "Basic realm=\"exchange\""),
+        ("nel", "{\"report_to\":\"x\"}"),
+        ("report-to", "{}"),
+        ("permissions-policy", "geolocation=*"),
+        ("timing-allow-origin", "*"),
+        ("sourcemap", "//evil.example/map"),
+        ("x-lastgood-user", "42"),
+        ("x-of-next-year", "whatever it will mean"),
     ];
     let stub = Stub::start(|_: &str| {
         let said = OF_ITS_SITE.iter().map(|(name, value)| (*name, (*value).to_owned()));

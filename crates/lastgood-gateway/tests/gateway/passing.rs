@@ -31,7 +31,7 @@ impl Echo {
                 let said = format!("{} {} {key} {body}", head.method, head.uri);
                 seen.lock().unwrap().push(said.clone());
                 let response =
-                    Response::builder().status(418 - 200).header("x-of", name).header("x-mbx-used-weight-1m", "7");
+                    Response::builder().status(418 - 200).header("x-mbx-of", name).header("x-mbx-used-weight-1m", "7");
                 response.body(Body::from(format!("{name}: {said}"))).unwrap()
             }
         };
@@ -56,7 +56,7 @@ async fn options_and_portfolio_margin_pass_byte_for_byte_to_their_own_hosts() {
     let gateway = Running::start(&exchange.url(), &hosts).await;
     let public = get(gateway.url("/eapi/v1/depth?symbol=BTC-200730-9000-C&x=%41%2c,[a]")).await;
     assert_eq!(public.text(), "options: GET /eapi/v1/depth?symbol=BTC-200730-9000-C&x=%41%2c,[a]  ");
-    assert_eq!((public.status, public.header("x-of"), public.header("x-mbx-used-weight-1m")), (218, "options", "7"));
+    assert_eq!((public.status, public.header("x-mbx-of"), public.header("x-mbx-used-weight-1m")), (218, "options", "7"));
     assert_eq!((public.cache(), detail(&public), public.header("cache-control")), ("PASS", "unlisted", "no-store"));
     let order = client()
         .post(gateway.url("/papi/v1/um/order?a=%2B&signature=ab"))
