@@ -214,6 +214,18 @@ pub const KEPT_RECORDS: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position(pub(crate) String);
 
+impl Position {
+    /// A place in the log of a store of yours, in words that only that store reads.
+    pub fn new(place: impl Into<String>) -> Self {
+        Position(place.into())
+    }
+
+    /// What its store made it of.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// What a log holds after a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tail {
@@ -231,6 +243,18 @@ pub const MAX_KEY_BYTES: usize = 1024;
 /// Where the next page of a listing begins; opaque outside the store that issued it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(pub(crate) String);
+
+impl Cursor {
+    /// Where the next page of a store of yours begins, in words that only that store reads.
+    pub fn new(place: impl Into<String>) -> Self {
+        Cursor(place.into())
+    }
+
+    /// What its store made it of.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// One page of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -56,7 +56,10 @@ async fn options_and_portfolio_margin_pass_byte_for_byte_to_their_own_hosts() {
     let gateway = Running::start(&exchange.url(), &hosts).await;
     let public = get(gateway.url("/eapi/v1/depth?symbol=BTC-200730-9000-C&x=%41%2c,[a]")).await;
     assert_eq!(public.text(), "options: GET /eapi/v1/depth?symbol=BTC-200730-9000-C&x=%41%2c,[a]  ");
-    assert_eq!((public.status, public.header("x-mbx-of"), public.header("x-mbx-used-weight-1m")), (218, "options", "7"));
+    assert_eq!(
+        (public.status, public.header("x-mbx-of"), public.header("x-mbx-used-weight-1m")),
+        (218, "options", "7")
+    );
     assert_eq!((public.cache(), detail(&public), public.header("cache-control")), ("PASS", "unlisted", "no-store"));
     let order = client()
         .post(gateway.url("/papi/v1/um/order?a=%2B&signature=ab"))

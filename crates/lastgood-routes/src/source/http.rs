@@ -218,7 +218,11 @@ impl HttpSource {
         let api = &self.api.name;
         let error = |reason, what: &str| Some(Error::new(reason, format!("api {api} {what}")));
         match status.as_u16() {
-            200..=299 => None,
+            200 => None,
+            206 => error(Reason::Malformed, "answers with a part of what was asked for (206)"),
+            code @ 201..=299 => {
+                error(Reason::Malformed, &format!("answers that it has none as yet, or another ({code})"))
+            }
             404 | 410 => error(Reason::NotFound, "has no such thing"),
             429 => {
                 let error = Error::new(Reason::RateLimited, format!("api {api} asks to wait"));

@@ -67,6 +67,10 @@ fn unknown_scheme(scheme: &str, text: &str) -> StoreUrlError {
         "valkey" => "redis://",
         "valkeys" => "rediss://",
         "redis+unix" | "redis+socket" | "valkey+unix" => "unix:",
+        _ if text.contains("://") => {
+            let error = StoreUrlError::new(format!("no store is called {scheme}"), SCHEMES.to_owned());
+            return StoreUrlError { scheme: Some(scheme.to_owned()), ..error };
+        }
         _ => return StoreUrlError { scheme: Some(scheme.to_owned()), ..without_scheme(text) },
     };
     let what = format!("the store URL has an unknown scheme; {SCHEMES}");

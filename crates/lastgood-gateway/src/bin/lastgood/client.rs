@@ -66,6 +66,9 @@ impl ClientArguments {
                 "{url:?} is no URL of a gateway: {why}\n    help: write for example http://127.0.0.1:8090",
             ))
         };
+        if !url.contains("://") {
+            return Err(wrong("it must begin with http:// or https://"));
+        }
         let base = Url::parse(url.trim()).map_err(|why| wrong(&why.to_string()))?;
         let Some(host) = base.host_str().filter(|_| matches!(base.scheme(), "http" | "https")) else {
             return Err(wrong("it must begin with http:// or https:// and name a host"));
