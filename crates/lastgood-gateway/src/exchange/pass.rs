@@ -187,10 +187,10 @@ impl HttpBody for Passing {
     }
 }
 
-/// What is passed back of an answer's head: what describes its body and its age, and what a client of the exchange goes by. All
+/// Of an answer's head is passed back what describes its body and its age, and what a client of the exchange goes by. All
 /// else is of the exchange's own site (which pages may read there, what a browser is to keep, how it is to be reached), or a command
 /// to a proxy: said under this host it would be about this machine.
-fn keep_what_is_of_the_answer(headers: &mut HeaderMap) {
+fn keep_the_answers_own(headers: &mut HeaderMap) {
     const OF_THE_ANSWER: [&str; 21] = [
         "accept-ranges",
         "age",
@@ -224,7 +224,7 @@ fn keep_what_is_of_the_answer(headers: &mut HeaderMap) {
 fn label(mut response: Response, reason: BypassReason) -> Response {
     let headers = response.headers_mut();
     strip_hop_by_hop(headers);
-    keep_what_is_of_the_answer(headers);
+    keep_the_answers_own(headers);
     headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
     let status = format!("lastgood; fwd=bypass; detail={}", reason.as_str());
     headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
