@@ -52,6 +52,7 @@ use crate::user_keys;
 use crate::user_keys::sql::SharedStatement;
 
 mod store;
+mod unopened;
 
 use self::store::{guard, store_of};
 pub use self::store::{open_embedded, open_store};

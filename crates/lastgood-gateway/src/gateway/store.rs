@@ -8,6 +8,7 @@ use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, St
 use lastgood_settings::{Settings, StoreSetting};
 
 use super::BuildError;
+use super::unopened::UnopenedStore;
 
 /// The embedded store keeps at most this much; the oldest by expiry go first.
 const EMBEDDED_MAX_BYTES: u64 = 4 << 30;
@@ -23,7 +24,8 @@ pub(super) fn guard(settings: &Settings) -> Guard {
     }
 }
 
-/// The store that the settings name. An embedded file that is unusable is no reason not to serve.
+/// The store that the settings name. An embedded file that is unusable is no reason not to serve: it is tried again, and
+/// until then the store is in trouble.
 pub(super) async fn store_of(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn Store>>, BuildError> {
     let Some(path) = settings.embedded_file() else { return open_store(settings, clock).await };
     match open_embedded(settings, clock).await {
@@ -34,10 +36,15 @@ pub(super) async fn store_of(settings: &Settings, clock: &Clock) -> Result<Optio
         Err(why) => {
             tracing::error!(
                 path = %path.display(), %why,
-                "the embedded store cannot be used: serving from memory alone, and a restart will begin cold; \
-                 choose another --data-dir, or --store memory: to say so on purpose"
+                "the embedded store cannot be used: serving from memory, keeping nothing, and trying again every few \
+                 seconds; choose another --data-dir, or --store memory: to say so on purpose"
             );
-            Ok(None)
+            let (settings, clock) = (settings.clone(), clock.clone());
+            let again = move || {
+                let (settings, clock) = (settings.clone(), clock.clone());
+                async move { open_embedded(&settings, &clock).await.map(|(store, _)| store) }
+            };
+            Ok(Some(UnopenedStore::new(&path, why.to_string(), again)))
         }
     }
 }

@@ -127,3 +127,66 @@ async fn the_data_directory_and_its_files_are_their_owner_s_alone() {
     Running::start("http://127.0.0.1:9", &more).await.stop().await;
     assert_eq!(log.text().matches("others could read the data directory").count(), 1);
 }
+
+/// A gateway that begins while its file cannot be used: it serves, and says of nothing that it is kept.
+async fn keeps_nothing_and_says_so(gateway: &Running, why: &str) {
+    let health = get(gateway.url("/health")).await.json();
+    assert_eq!((&health["status"], &health["cache"]["state"]), (&"degraded".into(), &"failing".into()), "{health}");
+    assert!(health["reasons"].to_string().contains(why), "{health}");
+    assert!(trouble_of(&gateway.url("")).await.2);
+    let send = async |method: reqwest::Method, target: &str, body: &'static str| {
+        read(client().request(method, gateway.url(target)).body(body).send().await.unwrap()).await
+    };
+    for round in 0..10 {
+        let key = format!("/v1/kv/kv/new{round}");
+        let stored = send(reqwest::Method::PUT, &format!("{key}?fresh_for=1h"), "value").await;
+        assert_eq!((stored.status, &stored.json()["store"]["on_disk"]), (202, &false.into()), "{}", stored.text());
+        assert_eq!(get(gateway.url(&key)).await.text(), "value");
+        let removed = send(reqwest::Method::DELETE, &format!("/v1/kv/kv/old{round}"), "").await;
+        assert_eq!(removed.status, 202, "{}", removed.text());
+        let invalidated = send(reqwest::Method::POST, "/api/cache/invalidate", r#"{"key":"kv:old","hard":true}"#).await;
+        assert_eq!(invalidated.status, 202, "{}", invalidated.text());
+    }
+    let metrics = get(gateway.url("/metrics")).await;
+    let metrics = metrics.text();
+    assert!(metrics.lines().any(|line| line == "lastgood_degraded 1"), "{metrics}");
+    let is_failing = |line: &str| line.starts_with("lastgood_failing{") && line.contains(r#"kind="store""#);
+    assert!(metrics.lines().any(is_failing), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_data_directory_in_use_by_another_gateway_is_said_and_taken_over_when_that_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = [("store", "embedded:"), ("data_dir", folder.path().to_str().unwrap())];
+    let first = Running::start("http://127.0.0.1:9", &more).await;
+    assert_eq!(put(&first.url(""), "early", b"value".to_vec()).await, 201);
+    let second = Running::start("http://127.0.0.1:9", &more).await;
+    keeps_nothing_and_says_so(&second, "another process has it open").await;
+    first.stop().await;
+    eventually("it is opened", async || trouble_of(&second.url("")).await == ("ok".to_owned(), None, false)).await;
+    assert_eq!(get(second.url("/v1/kv/kv/early")).await.text(), "value");
+    assert_ne!(put(&second.url(""), "late", b"value".to_vec()).await, 202);
+    let unconfirmed = async || get(second.url("/health")).await.json()["cache"]["unconfirmed_removals"].clone();
+    eventually("it has all that waited", async || unconfirmed().await == 0).await;
+    second.stop().await;
+    let third = Running::start("http://127.0.0.1:9", &more).await;
+    for kept in ["early", "late", "new3"] {
+        assert_eq!(get(third.url(&format!("/v1/kv/kv/{kept}"))).await.text(), "value", "{kept}");
+    }
+    third.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_made_is_said_and_the_gateway_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "no directory").unwrap();
+    let taken = folder.path().join("taken");
+    std::fs::create_dir_all(taken.join("lastgood.redb")).unwrap();
+    for data in [file.join("data"), taken] {
+        let more = [("store", "embedded:"), ("data_dir", data.to_str().unwrap())];
+        let gateway = Running::start("http://127.0.0.1:9", &more).await;
+        keeps_nothing_and_says_so(&gateway, "cannot open").await;
+        gateway.stop().await;
+    }
+}
