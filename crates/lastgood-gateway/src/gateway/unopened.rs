@@ -28,8 +28,7 @@ pub(super) struct UnopenedStore {
 }
 
 impl UnopenedStore {
-    /// A store that could not be opened because of `why`. Tries again by `open`, until that succeeds or nobody has the store
-    /// any more.
+    /// A store that could not be opened because of `why`. While it is in use, `open` is tried again.
     pub(super) fn new<F, T, E>(path: &Path, why: String, open: impl Fn() -> F + Send + Sync + 'static) -> Arc<Self>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
