@@ -224,10 +224,6 @@ impl WriteBehind {
 
     async fn put(&self, key: &str, fill: &Fill, ahead: Ahead) -> Result<(), StoreError> {
         let ttl = self.ttl_of(&fill.entry, ahead);
-        if fill.fence().is_some_and(|lease| !lease.is_of(key)) {
-            // It is written only after what it was loaded with: that is sent first, and this is packed meanwhile.
-            tokio::task::yield_now().await;
-        }
         let bytes = self.encoded(key, Arc::clone(&fill.entry), fill.form, ahead).await;
         let to = bytes.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
         match (fill.fence(), to) {

@@ -21,10 +21,6 @@ pub(crate) const MAX_WAITING_BYTES: u64 = 64 << 20;
 const REMOVED_TOGETHER: usize = 500;
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;
-/// The same while no more bytes wait than a read hardly notices: what one load brings, such as the blocks of a thousand candles, goes
-/// to the store together.
-const WORKERS_OF_LITTLE: usize = 8;
-const LITTLE: u64 = 256 << 10;
 
 /// How the work on a key ended.
 #[derive(Clone, Copy)]
@@ -340,13 +336,8 @@ impl Queue {
         }
     }
 
-    /// How many workers there may be for what waits.
-    pub(super) fn most_workers(&self) -> usize {
-        if self.bytes <= LITTLE { WORKERS_OF_LITTLE } else { WORKERS }
-    }
-
     pub(super) fn wants_worker(&mut self) -> bool {
-        let wants = self.workers < self.most_workers() && !self.order.is_empty() && Handle::try_current().is_ok();
+        let wants = self.workers < WORKERS && !self.order.is_empty() && Handle::try_current().is_ok();
         self.workers += usize::from(wants);
         wants
     }

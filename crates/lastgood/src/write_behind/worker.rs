@@ -92,8 +92,7 @@ impl Worker {
 
     fn next(&mut self) -> Vec<(String, Change)> {
         let mut queue = self.behind.queue();
-        // One of more than there may be leaves the rest to the others.
-        let next = if queue.workers > queue.most_workers() { Vec::new() } else { queue.take() };
+        let next = queue.take();
         self.writing = next.iter().map(|(key, _)| key.clone()).collect();
         if next.is_empty() {
             // Under the same lock: a change queued after this starts a new worker.
