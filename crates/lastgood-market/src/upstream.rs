@@ -326,7 +326,7 @@ impl Upstreams {
         };
         let result = if is_no_answer(&checked, result) { CallResult::Failed } else { result };
         call.ended(result);
-        // What the answer is worth is for who checks it.
+        // How it ended is noted once it is known whether another host is asked.
         condition.is_over();
         Attempt::Ended(checked, result)
     }

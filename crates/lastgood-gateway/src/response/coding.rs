@@ -10,9 +10,8 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 
 /// The form in which a body is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Coding {
-    #[default]
     Identity,
     Gzip,
     /// One frame (RFC 8878), whose window stays within the 8 MB of RFC 9659. In several frames it would be cut short by

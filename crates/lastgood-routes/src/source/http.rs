@@ -219,9 +219,8 @@ impl HttpSource {
         let error = |reason, what: &str| Some(Error::new(reason, format!("api {api} {what}")));
         match status.as_u16() {
             200 => None,
-            206 => error(Reason::Malformed, "answers with a part of what was asked for (206)"),
             code @ 201..=299 => {
-                error(Reason::Malformed, &format!("answers that it has none as yet, or another ({code})"))
+                error(Reason::Malformed, &format!("answers with {code}, which is no whole answer of its own"))
             }
             404 | 410 => error(Reason::NotFound, "has no such thing"),
             429 => {

@@ -34,6 +34,10 @@ impl Reply {
         Reply { status, headers: Vec::new(), body: String::new(), after: Duration::ZERO }
     }
 
+    pub(crate) fn with_status(self, status: u16) -> Reply {
+        Reply { status, ..self }
+    }
+
     pub(crate) fn redirect(to: &str) -> Reply {
         Reply::status(302).header("location", to)
     }

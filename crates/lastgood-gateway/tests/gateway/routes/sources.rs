@@ -109,6 +109,9 @@ async fn the_next_source_is_asked_when_one_fails_and_not_when_it_has_no_such_thi
         Reply::text(""),
         Reply::json(json!(1)).after(Duration::from_secs(3)),
         Reply::redirect("/elsewhere"),
+        Reply::json(json!("accepted")).with_status(202),
+        Reply::json(json!("another's")).with_status(203),
+        Reply::json(json!("a part")).with_status(206).header("content-range", "bytes 0-7/9000"),
     ] {
         first.answers(bad.clone());
         let got = get(&url).await;
