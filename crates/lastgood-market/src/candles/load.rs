@@ -76,9 +76,14 @@ impl Draft<'_> {
         }
         let known_until = self.known_until(earlier).await.max(self.newest_known(wanted));
         if let Some(from) = known_until {
-            let known = match self.was_halted {
+            let newest = match self.was_halted {
                 true => self.fetch_end_of_halted(from).await?,
-                false => self.fetch_end_from(from, wanted).await?,
+                false => None,
+            };
+            let known = match newest {
+                // Trading goes on, and since longer than the few newest candles take.
+                None => self.fetch_end_from(from, wanted).await?,
+                newest => newest,
             };
             if let Some((reply, from)) = known {
                 return self.ended(&reply, from, earlier).await;

@@ -13,6 +13,7 @@ use lastgood::testing::FaultyStore;
 use lastgood::{Outcome, Reason, Tier};
 use lastgood_market::Venue;
 use lastgood_market::candles::{Fed, StreamedCandle};
+use lastgood_market::query::Params;
 
 use self::bench::over;
 pub(crate) use self::bench::{At, BLOCK, Bench, at_a_few_times, at_many_times, in_paused_time, newest, text};
@@ -216,6 +217,27 @@ fn a_halted_symbol_keeps_its_last_candle_in_the_tail() {
             .await;
         bench.same(Range { start: Some(bench.now() - 50 * MINUTE), end: None, limit: None }).await;
         bench.same(Range { start: None, end: Some(bench.now() - 90 * MINUTE), limit: Some(5) }).await;
+    });
+}
+
+/// The newest candles of a series in which nothing was traded are three; where they do not join the known ones, those
+/// between are asked for, and not all the rest again.
+#[test]
+fn after_a_pause_in_trading_only_what_came_since_is_asked_for() {
+    at_many_times(async |at| {
+        for venue in [Venue::Spot, Venue::CoinM] {
+            let bench = Bench::new(at, venue, 48);
+            // The first gap begins half an hour on, and is twelve minutes long. By then all has been confirmed.
+            for minutes in [0, 20, 15, 1, 15] {
+                tokio::time::advance(Duration::from_secs(60 * minutes)).await;
+                bench.ledger.asked();
+                bench.same(newest(500)).await;
+            }
+            let asked = bench.ledger.asked();
+            let counts: Vec<u64> =
+                asked.iter().map(|query| Params::parse(query).unwrap().number("limit").unwrap()).collect();
+            assert!(counts.len() == 2 && counts[0] == 3 && counts[1] < 60, "{venue:?}: {asked:?}");
+        }
     });
 }
 
