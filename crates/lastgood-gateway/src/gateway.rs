@@ -199,6 +199,10 @@ impl Gateway {
             self.app.engine.leave().await;
             self.app.figures.lifetime.finish(&self.app.cache).await;
             self.app.engine.close(CLOSE_WITHIN).await;
+            let lost = self.lost_changes();
+            if lost > 0 {
+                tracing::error!(changes = lost, "the store never confirmed some changes, which end with this process");
+            }
             served
         })
     }
@@ -211,6 +215,13 @@ impl Gateway {
     /// What the gateway did so far.
     pub fn traffic(&self) -> Traffic {
         self.app.traffic()
+    }
+
+    /// How many changes end with this process, once it no longer serves: put values, removals and invalidations that the store
+    /// never confirmed. A shared store's wait in a file.
+    pub fn lost_changes(&self) -> usize {
+        let store = self.app.cache.status().store.filter(|_| self.app.fleet.is_none());
+        store.map_or(0, |store| store.unconfirmed_removals)
     }
 
     /// How long the exchange may not be asked yet, because it asked for a pause or banned this address: the longest of them.

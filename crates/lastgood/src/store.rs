@@ -164,10 +164,27 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
         None
     }
 
+    /// How to wait until what it was given outlives the process; `None` where that is so as soon as it has answered.
+    fn settling(&self) -> Option<&dyn Settle> {
+        None
+    }
+
     /// Completes the writes in flight and ends background work. The store is not used afterwards.
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// A store that answers before what it was given is kept for good, and gathers it.
+#[async_trait]
+pub trait Settle: Send + Sync {
+    /// Waits until all that the store has taken so far would outlive the process.
+    ///
+    /// # Errors
+    ///
+    /// When some of it would not: [`StoreError::Refused`] where the disk does not take it, [`StoreError::Timeout`] where it
+    /// is not known.
+    async fn settle(&self) -> Result<(), StoreError>;
 }
 
 /// A log in a store that several processes share: each appends to it, and each reads it from its own place.

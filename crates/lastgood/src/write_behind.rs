@@ -28,6 +28,7 @@ mod room;
 #[cfg(test)]
 mod schedules;
 mod sequence;
+mod settle;
 mod turn;
 mod worker;
 
@@ -97,8 +98,8 @@ impl WriteBehind {
         journal: Option<Journal>,
     ) -> Arc<Self> {
         Arc::new(WriteBehind {
+            queue: Mutex::new(Queue::of(most_bytes, clock.clone(), store.settling().is_some())),
             store,
-            queue: Mutex::new(Queue::of(most_bytes, clock.clone())),
             clock,
             publisher,
             idle: Notify::new(),

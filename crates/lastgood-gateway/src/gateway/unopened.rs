@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::clock::Timestamp;
 use lastgood::store::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Store, StoreError, Swap, Usage, Version, Watch,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Settle, Store, StoreError, Swap, Usage, Version, Watch,
 };
 use tokio::time::{Instant, sleep};
 
@@ -153,6 +153,10 @@ impl Store for UnopenedStore {
 
     fn watch(&self) -> Option<&dyn Watch> {
         None
+    }
+
+    fn settling(&self) -> Option<&dyn Settle> {
+        self.opened().ok().and_then(Store::settling)
     }
 
     /// # Errors

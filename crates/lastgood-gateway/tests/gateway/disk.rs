@@ -190,3 +190,84 @@ async fn a_file_that_cannot_be_made_is_said_and_the_gateway_serves() {
         gateway.stop().await;
     }
 }
+
+/// Bytes that cannot be packed.
+fn noise(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    std::iter::repeat_with(byte).take(count).collect()
+}
+
+#[tokio::test]
+async fn what_was_confirmed_on_a_disk_that_fills_up_is_so_after_a_restart() {
+    let disk = Disk::new("8m");
+    if !disk.is_small() {
+        return;
+    }
+    let data = disk.path().join("data");
+    let more = [("store", "embedded:"), ("data_dir", data.to_str().unwrap())];
+    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    let send = async |method: reqwest::Method, target: String, body: Vec<u8>| {
+        read(client().request(method, gateway.url(&target)).body(body).send().await.unwrap()).await.status
+    };
+    for key in 0..20 {
+        assert_eq!(put(&gateway.url(""), &format!("old{key}"), noise(key, 20_000)).await, 201);
+    }
+    let ballast = disk.path().join("ballast");
+    assert!(std::fs::write(&ballast, vec![1; 8 << 20]).is_err(), "the disk is small");
+    let mut kept = Vec::new();
+    for key in 0..20 {
+        let removed = match key % 2 {
+            0 => send(reqwest::Method::DELETE, format!("/v1/kv/kv/old{key}"), Vec::new()).await,
+            _ => {
+                let body = format!(r#"{{"key":"kv:old{key}","hard":true}}"#);
+                send(reqwest::Method::POST, "/api/cache/invalidate".to_owned(), body.into()).await
+            }
+        };
+        let stored = put(&gateway.url(""), &format!("new{key}"), noise(key, 100_000)).await;
+        assert!(matches!(removed, 200 | 204 | 202) && matches!(stored, 201 | 202), "{removed} {stored}");
+        assert_eq!(get(gateway.url(&format!("/v1/kv/kv/old{key}"))).await.status, 404);
+        kept.push((key, removed != 202, stored == 201));
+    }
+    let health = get(gateway.url("/health")).await.json();
+    assert_eq!(health["status"], "degraded", "{health}");
+    assert!(health["cache"]["unconfirmed_removals"].as_u64().is_some_and(|some| some > 0), "{health}");
+    gateway.stop().await;
+    std::fs::remove_file(&ballast).unwrap();
+    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    for (key, removed, stored) in kept {
+        let status = async |name: &str| get(gateway.url(&format!("/v1/kv/kv/{name}{key}"))).await.status;
+        assert!(!removed || status("old").await == 404, "old{key} was removed");
+        assert!(!stored || status("new").await == 200, "new{key} was stored");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn of_more_values_than_a_disk_has_room_for_those_that_were_confirmed_are_kept() {
+    let disk = Disk::new("8m");
+    if !disk.is_small() {
+        return;
+    }
+    let data = disk.path().join("data");
+    let more = [("store", "embedded:"), ("data_dir", data.to_str().unwrap())];
+    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    let mut confirmed = Vec::new();
+    for key in 1..=40 {
+        if put(&gateway.url(""), &key.to_string(), noise(key, 400_000)).await == 201 {
+            confirmed.push(key);
+        }
+    }
+    assert!((1..40).contains(&confirmed.len()), "{confirmed:?}");
+    gateway.stop().await;
+    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    for key in confirmed {
+        assert_eq!(get(gateway.url(&format!("/v1/kv/kv/{key}"))).await.status, 200, "{key}");
+    }
+    gateway.stop().await;
+}

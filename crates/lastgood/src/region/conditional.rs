@@ -171,6 +171,7 @@ impl Region {
         if let Some(Lost { was_there, .. }) = *lost
             && version == to.as_ref().map(|(bytes, _)| Version::of(bytes))
         {
+            turn.settle().await?;
             return Ok(Some(Conditional::Made { was_there }));
         }
         let there = stored.map(|entry| self.answer(entry, Outcome::Hit(Tier::Store), self.cache.clock.now()));

@@ -14,7 +14,7 @@ use self::keys::Keys;
 use self::overlay::Row;
 use self::shared::Shared;
 use super::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Store, StoreError, Swap, Usage, Version, Watch,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Settle, Store, StoreError, Swap, Usage, Version, Watch,
     counters, fields, swap,
 };
 use crate::clock::{Clock, Timestamp};
@@ -83,9 +83,10 @@ impl fmt::Display for Opened {
 /// A store in one file, for a gateway without Redis and for restarts without cold caches.
 ///
 /// A `put` is readable at once and written to disk within about 150 ms, together with its neighbours: what a crash or
-/// a power cut loses is at most that. One thread writes; reads run on tokio's blocking threads, but for keys that
-/// were never written, which are known in memory (at most 8 MiB). When full, the values
-/// closest to their expiry go first; expired ones are removed a few at a time.
+/// a power cut loses is at most that. [`Settle::settle`] has it written at once and waits for that, a few milliseconds.
+/// One thread writes; reads run on tokio's blocking threads, but for keys that were never written, which are known in
+/// memory (at most 8 MiB). When full, the values closest to their expiry go first; expired ones are removed a few at a
+/// time.
 ///
 /// A file that may be read and not written is opened for reading ([`Opened::ReadOnly`]). The file, and the directory if it
 /// is made, are their owner's alone.
@@ -273,6 +274,10 @@ impl Store for EmbeddedStore {
         None
     }
 
+    fn settling(&self) -> Option<&dyn Settle> {
+        Some(self)
+    }
+
     /// Syncs the writes and releases the file.
     ///
     /// # Errors
@@ -282,6 +287,14 @@ impl Store for EmbeddedStore {
         self.shared.begin_close();
         _ = self.shared.closed.subscribe().wait_for(|closed| *closed).await;
         self.shared.write_trouble().map_or(Ok(()), |why| Err(StoreError::Refused(why)))
+    }
+}
+
+#[async_trait]
+impl Settle for EmbeddedStore {
+    async fn settle(&self) -> Result<(), StoreError> {
+        // On a thread that may block: a test's paused clock must not run on while the disk is written.
+        self.blocking(Shared::settle).await
     }
 }
 

@@ -19,7 +19,7 @@ use self::sentinel::Sentinels;
 use self::supervisor::Target;
 use super::dialect::stream::{self, PolledStream};
 use super::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Settle, Store, StoreError, Swap, Tail, Usage,
     Version, Watch, dialect,
 };
 use crate::clock::Timestamp;
@@ -309,6 +309,10 @@ impl Store for RedisStore {
     /// Not where each command is billed: the connection has to be asked now and then whether it is still there.
     fn watch(&self) -> Option<&dyn Watch> {
         (!self.options().is_billed()).then_some(self)
+    }
+
+    fn settling(&self) -> Option<&dyn Settle> {
+        None
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -16,7 +16,7 @@ pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
 use super::dialect::stream::{self, PolledStream};
 use super::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Settle, Store, StoreError, Swap, Tail, Usage,
     Version, Watch, dialect,
 };
 use crate::clock::Timestamp;
@@ -236,6 +236,10 @@ impl Store for UpstashStore {
     }
 
     fn watch(&self) -> Option<&dyn Watch> {
+        None
+    }
+
+    fn settling(&self) -> Option<&dyn Settle> {
         None
     }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Timestamp;
 use crate::store::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Settle, Store, StoreError, Swap, Tail, Usage,
     Version, Watch,
 };
 
@@ -194,6 +194,10 @@ impl Store for FaultyStore {
     /// What it tells of single keys is the store's own: it shows no faults.
     fn watch(&self) -> Option<&dyn Watch> {
         self.inner.watch()
+    }
+
+    fn settling(&self) -> Option<&dyn Settle> {
+        self.inner.settling()
     }
 
     async fn close(&self) -> Result<(), StoreError> {

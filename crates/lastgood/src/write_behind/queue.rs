@@ -21,6 +21,8 @@ pub(crate) const MAX_WAITING_BYTES: u64 = 64 << 20;
 const REMOVED_TOGETHER: usize = 500;
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;
+/// Where each waits for the disk, which keeps together what waits at once.
+const SETTLING_WORKERS: usize = 32;
 
 /// How the work on a key ended.
 #[derive(Clone, Copy)]
@@ -75,6 +77,7 @@ pub(super) struct Queue {
     /// Bytes that somebody has room for and has yet to queue.
     pub(super) reserved: u64,
     pub(super) workers: usize,
+    most_workers: usize,
     clock: Clock,
     /// When the latest fills were done: an invalidation that is heard now may have come before.
     filled: ByKey<Filled>,
@@ -84,8 +87,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn of(most_bytes: u64, clock: Clock) -> Queue {
-        Queue { most_bytes, clock, ..Queue::default() }
+    pub(super) fn of(most_bytes: u64, clock: Clock, settles: bool) -> Queue {
+        let most_workers = if settles { SETTLING_WORKERS } else { WORKERS };
+        Queue { most_bytes, clock, most_workers, ..Queue::default() }
     }
 
     /// The next changes: one, or several removals that the store does in one call.
@@ -337,7 +341,7 @@ impl Queue {
     }
 
     pub(super) fn wants_worker(&mut self) -> bool {
-        let wants = self.workers < WORKERS && !self.order.is_empty() && Handle::try_current().is_ok();
+        let wants = self.workers < self.most_workers && !self.order.is_empty() && Handle::try_current().is_ok();
         self.workers += usize::from(wants);
         wants
     }

@@ -11,6 +11,8 @@ use crate::store::{BreakerState, Store, StoreError, Swap, Version};
 
 /// How often a caller who waits for its turn looks whether the store is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long it waits until the disk has what it changed.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What happened to the key during a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +94,26 @@ impl Turn {
             Some(ahead) => Some(store.while_waited_for(expected, ahead)),
             None => expected,
         };
-        store.swap(&Swap { key: self.key.clone(), expected, to }).await
+        let swapped = store.swap(&Swap { key: self.key.clone(), expected, to }).await?;
+        if swapped {
+            self.settle().await?;
+        }
+        Ok(swapped)
+    }
+
+    /// Waits until what the key holds would outlive the process.
+    ///
+    /// # Errors
+    ///
+    /// When it would not: the store has it all the same. Never [`StoreError::Refused`], which says that it has not.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        let Some(settling) = self.behind.store.settling() else { return Ok(()) };
+        // Its caller waits.
+        let settled = timeout(SETTLED_WITHIN, settling.settle()).await.unwrap_or(Err(StoreError::Timeout));
+        settled.map_err(|why| match why {
+            StoreError::Refused(why) => StoreError::Unavailable(why),
+            why => why,
+        })
     }
 
     /// Ends the turn. Called under the lock of the key in memory, so that no change comes between.

@@ -64,6 +64,7 @@ impl Worker {
             let now = self.behind.clock.now();
             let report: Vec<Report> = changes.iter().map(|(key, change)| Report::of(key, change, now)).collect();
             let ended = self.behind.apply_all(changes).await;
+            let ended = self.behind.kept(&report, ended).await;
             self.tell(&report, &ended).await;
             let keys = std::mem::take(&mut self.writing);
             let mut failed = false;

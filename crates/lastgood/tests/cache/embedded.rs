@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 mod damaged;
 mod own;
+mod settle;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const ROOM: u64 = 64 << 20;

@@ -90,6 +90,10 @@ async fn serve(
         never = reloads.keep(&gateway, reload) => match never {},
     };
     served.map_err(|error| Failure::failed(format!("failed to serve: {error}")))?;
+    let lost = gateway.lost_changes();
+    if lost > 0 {
+        return Err(Failure::failed(format!("{lost} changes could not be written to the store and are lost")));
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -46,6 +46,8 @@ pub(super) struct Overlay {
     bytes: u64,
     last_number: u64,
     settled: u64,
+    /// The number of the last write up to which all are on disk.
+    written_to: u64,
 }
 
 impl Overlay {
@@ -68,6 +70,21 @@ impl Overlay {
 
     pub(super) fn cost(key: &str, row: Option<&Row>) -> u64 {
         2 * key.len() as u64 + row.map_or(0, |row| row.value.len() as u64) + OVERHEAD
+    }
+
+    /// The number of the write that was taken last.
+    pub(super) fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
+    /// Whether the write of this number is on disk, and all before it.
+    pub(super) fn is_written_to(&self, number: u64) -> bool {
+        self.writes.is_empty() || self.written_to >= number
+    }
+
+    /// All up to this number are on disk.
+    pub(super) fn written_to(&mut self, number: u64) {
+        self.written_to = number;
     }
 
     /// The keys of all pending writes.

@@ -26,6 +26,9 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// much, and each page would look through all of it.
 const PENDING_LOOKED_AT: usize = 4;
 
+/// How long somebody waits for a commit, which usually takes milliseconds: of much at once, seconds.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
+
 pub(super) struct Shared {
     path: PathBuf,
     pub(super) clock: Clock,
@@ -37,6 +40,8 @@ pub(super) struct Shared {
     pub(super) work: Condvar,
     /// Wakes readers that wait for the file to be opened again.
     back: Condvar,
+    /// Wakes those who wait for a commit, which has ended.
+    pub(super) written: Condvar,
     /// Notified when writes went to disk.
     pub(super) room: Notify,
     pub(super) closed: watch::Sender<bool>,
@@ -48,6 +53,8 @@ pub(super) struct State {
     /// Those of the file and of the overlay.
     pub(super) keys: Keys,
     pub(super) closing: bool,
+    /// Somebody waits until all of it is on disk: no more is gathered.
+    pub(super) is_awaited: bool,
     /// The last commit failed.
     pub(super) write_trouble: Option<String>,
     /// The database is to be opened again, or begun again; the old one, until its last reader is gone.
@@ -72,6 +79,7 @@ impl Shared {
             database: ArcSwapOption::from_pointee(database),
             work: Condvar::new(),
             back: Condvar::new(),
+            written: Condvar::new(),
             room: Notify::new(),
             closed: watch::Sender::new(false),
         })
@@ -201,6 +209,24 @@ impl Shared {
             self.work.notify_all();
         }
         Ok(true)
+    }
+
+    /// Waits until all that was taken so far is on disk, and has the writer begin with it. Blocks, for ten seconds at most.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        let number = self.state().overlay.last_number();
+        let waits = |state: &mut State| {
+            let waits = !state.overlay.is_written_to(number) && state.check_writable().is_ok();
+            if waits && !std::mem::replace(&mut state.is_awaited, true) {
+                self.work.notify_all();
+            }
+            waits
+        };
+        let waited = self.written.wait_timeout_while(self.state(), WRITTEN_WITHIN, waits);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match state.overlay.is_written_to(number) {
+            true => Ok(()),
+            false => state.check_writable().and(Err(StoreError::Timeout)),
+        }
     }
 
     /// Removes the keys unless `given_up` is set by the time it would.

@@ -71,6 +71,7 @@ fn wait(shared: &Shared) -> bool {
         state.overlay.bytes() < shared.bounds.enough()
             && state.trouble.is_none()
             && !state.closing
+            && !state.is_awaited
             && !state.overlay.is_empty()
     };
     let gathered = shared.work.wait_timeout_while(state, GATHER, gathering);
@@ -89,9 +90,10 @@ fn write(shared: &Shared) {
         return;
     };
     let now = shared.now();
-    let (batch, failing) = {
-        let state = shared.state();
-        (state.overlay.batch(), state.write_trouble.is_some())
+    let (batch, number, failing) = {
+        let mut state = shared.state();
+        state.is_awaited = false;
+        (state.overlay.batch(), state.overlay.last_number(), state.write_trouble.is_some())
     };
     let written = file::contained(|| {
         if batch.is_empty() && !failing && !file::has_expired(&handle, now)? {
@@ -104,6 +106,8 @@ fn write(shared: &Shared) {
         Ok(()) => {
             let mut state = shared.state();
             state.overlay.settle(&batch);
+            state.overlay.written_to(number);
+            shared.written.notify_all();
             if state.write_trouble.take().is_some() {
                 state.logged = None;
                 tracing::debug!(path = %shared.path().display(), "the cache file can be written again");
@@ -111,6 +115,7 @@ fn write(shared: &Shared) {
         }
         Err(trouble) => {
             shared.state().write_trouble = Some(trouble.why().to_owned());
+            shared.written.notify_all();
             shared.report(trouble);
             // redb serves no reads after a failed write until it is opened again.
             repair(shared);

@@ -9,12 +9,14 @@ use tokio::time::{Instant, timeout};
 use super::{GuardedStore, Kind};
 use crate::clock::Timestamp;
 use crate::store::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Settle, Store, StoreError, Swap, Tail, Usage,
     Version, Watch, Watched,
 };
 
 /// How long a closing store may flush. Closing happens once, at the end, and loses writes when cut short.
 const CLOSE_BUDGET: Duration = Duration::from_secs(10);
+/// How long a slow disk may take to keep what the store has taken.
+const SETTLE_BUDGET: Duration = Duration::from_secs(10);
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
@@ -106,9 +108,27 @@ impl Store for GuardedStore {
         self.inner.watch().map(|_| self as &dyn Watch)
     }
 
+    fn settling(&self) -> Option<&dyn Settle> {
+        self.inner.settling().map(|_| self as &dyn Settle)
+    }
+
     /// Closes the inner store whatever the breaker thinks, and waits at most ten seconds for it.
     async fn close(&self) -> Result<(), StoreError> {
         timeout(CLOSE_BUDGET, self.inner.close()).await.unwrap_or(Err(StoreError::Timeout))
+    }
+}
+
+#[async_trait]
+impl Settle for GuardedStore {
+    /// Waits at most ten seconds. A disk that is slow to keep what the store has taken is no store that does not answer:
+    /// the breaker hears nothing of it.
+    async fn settle(&self) -> Result<(), StoreError> {
+        let Some(settling) = self.inner.settling() else { return Ok(()) };
+        let settled = timeout(SETTLE_BUDGET, settling.settle()).await.unwrap_or(Err(StoreError::Timeout));
+        if matches!(settled, Err(StoreError::Refused(_))) {
+            self.judge(Kind::Write, &settled);
+        }
+        settled
     }
 }
 
