@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::bars::ApplicationBars;
 use crate::candles::Candles;
 use crate::fear_greed::FearGreed;
-use crate::line::Loader;
+use crate::line::{Doubts, Loader};
 use crate::regions::Regions;
 use crate::streams::{self, Streams};
 use crate::symbol_chain::SymbolChain;
@@ -129,6 +129,7 @@ impl Engine {
             clock: clock.clone(),
             preset: options.preset,
             klines_fresh_for: options.fresh_for(RegionName::Klines),
+            doubts: Doubts::default(),
         });
         let noting = Noting { loader: Arc::clone(&loader), troubles: Arc::clone(&troubles) };
         let klines = regions.of(RegionName::Klines).clone();

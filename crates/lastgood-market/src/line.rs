@@ -17,9 +17,11 @@ use crate::projection::{self, Index};
 use crate::upstream_request::UpstreamRequest;
 
 mod before;
+mod doubts;
 mod moment;
 mod repeat;
 
+pub use self::doubts::Doubts;
 pub(crate) use self::moment::is_outdated;
 use self::moment::{Back, Moment};
 pub use self::repeat::Repeat;
@@ -60,6 +62,9 @@ pub trait Keeper: Sync {
 pub trait Loader: Send + Sync {
     /// Loads an answer, checked and dated.
     async fn load_request(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error>;
+
+    /// Which kept answers the exchange contradicts.
+    fn doubts(&self) -> &Doubts;
 }
 
 impl Line {
@@ -329,14 +334,16 @@ fn newer(
         Box::pin(async move {
             let priority = Priority::of_load(has_kept || region.peek(&request.key).is_some());
             let back = |loaded: &Loaded| Back::of(&region, &request, &line, &loaded.value.body);
+            let doubted = [request.region().as_str(), ":", &request.key].concat();
             let mut loaded = loader.load_request(&request, priority).await?;
             if let Some(first) = back(&loaded) {
                 loaded = loader.load_request(&request, priority).await?;
-                if back(&loaded).is_some_and(|second| !first.is_confirmed_by(second)) {
+                if back(&loaded).is_some_and(|second| !second.is_believed(first, loader.doubts(), &doubted)) {
                     let why = "the exchange's answer is older than the one that is kept";
                     return Err(Error::new(Reason::Outdated, why).into());
                 }
             }
+            loader.doubts().end(&doubted);
             Ok(before::keeping(&region, &request, believed(region.peek(&request.key), loaded)))
         })
     }

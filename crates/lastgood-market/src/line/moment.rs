@@ -7,6 +7,7 @@ use std::time::Duration;
 use lastgood::{Answer, Region, Timestamp};
 
 use super::before;
+use super::doubts::{Doubts, Said};
 use crate::projection::{self, Index, Projection};
 use crate::region::RegionName;
 use crate::upstream_request::UpstreamRequest;
@@ -15,6 +16,10 @@ use crate::venue::{Endpoint, Venue};
 /// How long a number is believed over the time at which it was loaded. Replicas of an exchange lag by seconds; one that
 /// starts again, as testnets do each month, counts from the beginning and must be believed in the end.
 const BELIEVED: Duration = Duration::from_secs(30);
+/// How long a time that has passed, or a row of the past, is believed over an exchange that no longer says so, if one answer
+/// gave it; what was said more often, longer.
+const BELIEVED_ONCE: Duration = Duration::from_secs(120);
+const BELIEVED_AT_MOST: Duration = Duration::from_secs(3_600);
 /// Two answers agree on a lower number if they are this many times closer to each other than to the kept one. Those of
 /// replicas that lag are not, unless they lag by the same.
 const CLOSER_BY: u64 = 8;
@@ -23,9 +28,11 @@ const CLOSER_BY: u64 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
     stated: Option<u64>,
-    /// Whether the statement counts for ever, as a time that has passed does.
+    /// Whether the statement counts for longer, as a time that has passed does.
     is_lasting: bool,
     loaded: Timestamp,
+    /// Until when no later load is believed over the statement.
+    believed_until: Timestamp,
 }
 
 impl Moment {
@@ -42,16 +49,17 @@ impl Moment {
     }
 
     fn stating(stated: Option<u64>, answer: &Answer, request: &UpstreamRequest) -> Moment {
-        let is_lasting = is_lasting(request, stated, before::newest_row(answer, request));
-        Moment { stated, is_lasting, loaded: answer.source_time() }
+        let (loaded, newest_row) = (answer.source_time(), before::newest_row(answer, request));
+        let is_lasting = is_lasting(request, stated, newest_row);
+        let believed_until = if is_lasting { newest_row.plus(BELIEVED_ONCE) } else { loaded.plus(BELIEVED) };
+        Moment { stated, is_lasting, loaded, believed_until }
     }
 
     /// Whether it is later than another moment of the same question.
     pub(super) fn is_after(&self, other: &Moment) -> bool {
-        let apart = self.loaded.since(other.loaded).max(other.loaded.since(self.loaded));
         match (self.stated, other.stated) {
-            (Some(one), Some(two)) if one > two && (self.is_lasting || apart < BELIEVED) => true,
-            (Some(one), Some(two)) if one < two && (other.is_lasting || apart < BELIEVED) => false,
+            (Some(one), Some(two)) if one > two && other.loaded < self.believed_until => true,
+            (Some(one), Some(two)) if one < two && self.loaded < other.believed_until => false,
             _ => self.loaded > other.loaded,
         }
     }
@@ -71,8 +79,8 @@ fn is_lasting(request: &UpstreamRequest, stated: Option<u64>, loaded: Timestamp)
 /// How a new answer goes back behind the kept one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Back {
-    /// It is older whatever else comes: its time is earlier, or rows of the past are missing in it.
-    Certainly,
+    /// Its time is earlier, or rows of the past are missing in it. It is older, unless the exchange says so for this long.
+    Certainly { said: Said, believed_for: Duration },
     /// Its number is lower, and the exchange may have started again.
     Numbered { kept: u64, given: u64 },
 }
@@ -87,7 +95,9 @@ impl Back {
     ) -> Option<Back> {
         let stated = Stated::of(request);
         if let (None, Some(kept)) = (stated, region.peek(&request.key).filter(|_| request.is_of_the_past())) {
-            return lacks_rows(kept.body(), body).then_some(Back::Certainly);
+            let was_fresh_for = (kept.age() + kept.fresh_for()).saturating_sub(kept.stale_by());
+            let believed_for = was_fresh_for.clamp(BELIEVED_ONCE, BELIEVED_AT_MOST);
+            return lacks_rows(kept.body(), body).then(|| Back::Certainly { said: Said::rows(body), believed_for });
         }
         let given = stated?.whole(body);
         let is_comparable = |other: &&Arc<UpstreamRequest>| other.key == request.key || !other.projection.needs_index();
@@ -97,19 +107,22 @@ impl Back {
         let newer = |one: (Moment, Answer), two: (Moment, Answer)| if two.0.is_after(&one.0) { two } else { one };
         let (moment, answer) = line.iter().filter(is_comparable).filter_map(kept).reduce(newer)?;
         match (moment.stated?, given) {
-            (_, None) => Some(Back::Certainly),
             (kept, Some(given)) if given >= kept => None,
-            _ if moment.is_lasting || answer.age() < BELIEVED => Some(Back::Certainly),
-            (kept, Some(given)) => Some(Back::Numbered { kept, given }),
+            (kept, Some(given)) if !moment.is_lasting && answer.age() >= BELIEVED => {
+                Some(Back::Numbered { kept, given })
+            }
+            _ => Some(Back::Certainly { said: Said::Moment(given), believed_for: BELIEVED_ONCE }),
         }
     }
 
-    /// Whether the next answer agrees with this one, that the kept answer is from before a new beginning.
-    pub(super) fn is_confirmed_by(self, next: Back) -> bool {
-        match (self, next) {
+    /// Whether it is believed, as an answer to the question of `key` that came next after `first`: that the kept answer is
+    /// from before a new beginning, or was wrong.
+    pub(super) fn is_believed(self, first: Back, doubts: &Doubts, key: &str) -> bool {
+        match (first, self) {
             (Back::Numbered { kept, given: first }, Back::Numbered { given: second, .. }) => {
                 second >= first && (second - first).saturating_mul(CLOSER_BY) <= kept - first
             }
+            (_, Back::Certainly { said, believed_for }) => doubts.are_old(key, said, believed_for),
             _ => false,
         }
     }
@@ -129,7 +142,7 @@ fn lacks_rows(kept: &[u8], given: &[u8]) -> bool {
 /// `request`, and that was loaded so shortly ago, or states so certain a time, that the exchange must be behind itself.
 pub(crate) fn is_outdated(region: &Region, request: &UpstreamRequest, body: &[u8]) -> bool {
     let own = [Arc::new(request.clone())];
-    Back::of(region, request, &own, body) == Some(Back::Certainly)
+    matches!(Back::of(region, request, &own, body), Some(Back::Certainly { .. }))
 }
 
 /// Where answers of an endpoint state their moment.

@@ -8,7 +8,7 @@ use lastgood::{Answer, Error, Loaded, Region};
 
 use super::{Shared, unreadable};
 use crate::engine::Face;
-use crate::line::{Keeper, Loader};
+use crate::line::{Doubts, Keeper, Loader};
 use crate::projection::Index;
 use crate::{Priority, UpstreamRequest};
 
@@ -58,5 +58,9 @@ impl<T: Send + Sync + 'static> Loader for Parsing<T> {
             None => Err(unreadable("the exchange's answer")),
         });
         self.market.engine.troubles.note(request.region(), sound)
+    }
+
+    fn doubts(&self) -> &Doubts {
+        self.market.engine.loader.doubts()
     }
 }

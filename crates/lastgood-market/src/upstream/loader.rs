@@ -8,7 +8,7 @@ use lastgood::{Clock, Error, Loaded, Reason};
 
 use super::Upstreams;
 use crate::candles::Exchange;
-use crate::line::Loader;
+use crate::line::{Doubts, Loader};
 use crate::{Preset, Priority, Received, UpstreamRequest, interval};
 
 /// The exchange, asked with care.
@@ -21,6 +21,7 @@ pub(crate) struct ExchangeLoader {
     pub(crate) preset: Preset,
     /// A configured freshness of forming candles, in place of the preset's.
     pub(crate) klines_fresh_for: Option<Duration>,
+    pub(crate) doubts: Doubts,
 }
 
 impl ExchangeLoader {
@@ -57,6 +58,10 @@ pub(crate) fn yielded(error: Error) -> Error {
 impl Loader for ExchangeLoader {
     async fn load_request(&self, request: &UpstreamRequest, priority: Priority) -> Result<Loaded, Error> {
         self.load(request, priority).await
+    }
+
+    fn doubts(&self) -> &Doubts {
+        &self.doubts
     }
 }
 

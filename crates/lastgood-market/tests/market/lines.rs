@@ -1,5 +1,7 @@
 //! One question, several keys: which of them answers, in every state, under a clock that stands until it is moved.
 
+mod doubts;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::store::MemoryStore;
 use lastgood::{Answer, Cache, Clock, Error, Loaded, Outcome, Policy, Reason, Region, Tier};
-use lastgood_market::line::{Keeper, Loader};
+use lastgood_market::line::{Doubts, Keeper, Loader};
 use lastgood_market::projection::Index;
 use lastgood_market::{Line, Plan, Priority, Request, UpstreamRequest, Venue, plan};
 use tokio::time::advance;
@@ -25,6 +27,7 @@ struct Bench {
 struct Script {
     answers: Mutex<VecDeque<(Duration, Result<String, Reason>)>>,
     asked: Mutex<Vec<String>>,
+    doubts: Doubts,
 }
 
 #[async_trait]
@@ -34,7 +37,13 @@ impl Loader for Script {
         let next = self.answers.lock().unwrap().pop_front();
         let (late, answer) = next.unwrap_or((Duration::ZERO, Err(Reason::Unreachable)));
         tokio::time::sleep(late).await;
-        answer.map(|body| Loaded::from(Bytes::from(body))).map_err(|reason| Error::new(reason, "injected"))
+        let body = Bytes::from(answer.map_err(|reason| Error::new(reason, "injected"))?);
+        let fresh_for = request.fresh_for(&body, Clock::paused_with_tokio().now(), SECOND);
+        Ok(Loaded { fresh_for, ..Loaded::from(body) })
+    }
+
+    fn doubts(&self) -> &Doubts {
+        &self.doubts
     }
 }
 

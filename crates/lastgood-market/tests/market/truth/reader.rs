@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::{Answer, Cache, Clock, Error, Loaded, Outcome, Reason, Region};
 use lastgood_market::candles::{Candles, Exchange, Slice};
-use lastgood_market::line::{Keeper, Line, Loader};
+use lastgood_market::line::{Doubts, Keeper, Line, Loader};
 use lastgood_market::projection::{Index, project};
 use lastgood_market::{
     Identities, Plan, Preset, Priority, Received, RegionName, Request, UpstreamRequest, Venue, plan,
@@ -25,6 +25,7 @@ pub(crate) struct Reader {
 struct Loading {
     exchange: Arc<Recorded>,
     clock: Clock,
+    doubts: Doubts,
 }
 
 impl Reader {
@@ -34,7 +35,7 @@ impl Reader {
         let (clock, exchange) = (exchange.clock.clone(), Arc::clone(exchange));
         let klines = regions[RegionName::Klines as usize].clone();
         let candles = Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as Arc<dyn Exchange>);
-        Reader { cache, regions, candles, loading: Arc::new(Loading { exchange, clock }) }
+        Reader { cache, regions, candles, loading: Arc::new(Loading { exchange, clock, doubts: Doubts::default() }) }
     }
 
     pub(crate) async fn ask(&self, target: &str) -> Result<(Bytes, Outcome), Error> {
@@ -94,5 +95,9 @@ impl Loader for Loading {
         let Received { value, asked_at } = self.exchange.receive(request.clone(), priority).await?;
         let fresh_for = request.fresh_for(&value.body, self.clock.now(), FORMING_FRESH_FOR);
         Ok(Loaded { fresh_for, asked_at: Some(asked_at), ..Loaded::from(value) })
+    }
+
+    fn doubts(&self) -> &Doubts {
+        &self.doubts
     }
 }
