@@ -113,9 +113,6 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
     let fresh_for = parameters.duration("fresh_for", Duration::from_millis(1), LONGEST_FRESHNESS)?;
     let body = stored_value::body(&app, request).await?;
     let checked = check(&app, &series, body).await?.map_err(|why| not_bars(&why))?;
-    if !app.cache.is_enabled() {
-        return Ok(stored_value::passed());
-    }
     let set = app.engine.bars.put(&series, checked, fresh_for).await;
     let refusal = |(index, fault): &(usize, BarFault)| json!({ "index": index, "reason": fault.to_string() });
     let refused: Vec<serde_json::Value> = set.refused.iter().map(refusal).collect();

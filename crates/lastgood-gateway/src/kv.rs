@@ -50,6 +50,10 @@ impl Place<'_> {
         stored_value::kept(self.region, &self.key).await
     }
 
+    async fn is_there(&self) -> Result<bool, StoreError> {
+        stored_value::is_there(self.region, &self.key).await
+    }
+
     /// Its name among the values of all regions.
     fn name(&self) -> String {
         format!("{}/{}", self.region.name(), self.key)
@@ -122,10 +126,6 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: extract::Request) 
     let etag = EntityTag::of_value(&content_type, &body);
     loaded.value.meta = content_type.to_str().ok().map(Into::into);
     loaded.value.body = body;
-    if !app.cache.is_enabled() {
-        check(&conditions, None)?;
-        return Ok(stored_value::passed());
-    }
     let held = app.changing.lock(&place.name()).await;
     let was_there = if is_conditional(&conditions) {
         if !is_storable && app.cache.shared_store().is_some() {
@@ -134,7 +134,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: extract::Request) 
         let holds = holds(conditions.clone());
         outcome(&conditions, place.region.put_if(&place.key, loaded, holds).await)?
     } else {
-        let was_there = place.kept().await.is_ok_and(|kept| kept.is_some());
+        let was_there = place.is_there().await.unwrap_or(false);
         place.region.put(&place.key, loaded).await;
         was_there
     };
@@ -178,18 +178,14 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     stored_value::admit(&app, &headers)?;
     let place = Place::of(&app, &uri)?;
     Parameters::read_none(uri.query())?;
-    let is_enabled = app.cache.is_enabled();
-    if !is_enabled {
-        check(&headers, None)?;
-    }
     let held = app.changing.lock(&place.name()).await;
-    let (was_there, unreached) = if is_enabled && is_conditional(&headers) {
+    let (was_there, unreached) = if is_conditional(&headers) {
         let holds = holds(headers.clone());
         (outcome(&headers, place.region.remove_if(&place.key, holds).await)?, None)
     } else {
         // Without an answer of the store it may hold the value; a removal that waits already is known.
-        let (was_there, unreached) = match place.kept().await {
-            Ok(kept) => (kept.is_some(), None),
+        let (was_there, unreached) = match place.is_there().await {
+            Ok(was_there) => (was_there, None),
             Err(why) => (false, Some(why)),
         };
         place.region.remove(&place.key).await;

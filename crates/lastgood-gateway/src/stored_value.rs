@@ -72,6 +72,18 @@ pub(crate) async fn kept(region: &Region, name: &str) -> Result<Option<Kept>, St
     Ok(region.composite().get(name).await?.map(Kept::of))
 }
 
+/// Whether there is a value, which a cache that is switched off does not give.
+///
+/// # Errors
+///
+/// As of [`kept`].
+pub(crate) async fn is_there(region: &Region, name: &str) -> Result<bool, StoreError> {
+    match region.is_enabled() {
+        true => Ok(kept(region, name).await?.is_some()),
+        false => Ok(region.newest(name).await?.is_some()),
+    }
+}
+
 /// Counts a read of a region.
 pub(crate) fn count(region: &Region, kept: Option<&Kept>) {
     region.composite().count(kept.map_or(Outcome::Miss, |kept| kept.outcome));
@@ -129,15 +141,6 @@ pub(crate) fn in_memory_alone(mut response: Response) -> Response {
 pub(crate) fn gone() -> Response {
     let mut response = Response::new(axum::body::Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
-/// The answer to a value that is not kept because the cache is switched off: the application goes on as without it.
-pub(crate) fn passed() -> Response {
-    let mut response = gone();
-    let headers = response.headers_mut();
-    headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
-    headers.insert(CACHE_STATUS, HeaderValue::from_static("lastgood; fwd=bypass; detail=disabled"));
     response
 }
 

@@ -270,15 +270,26 @@ async fn with_an_admin_token_writing_takes_it_and_reading_does_not() {
 }
 
 #[tokio::test]
-async fn switched_off_nothing_is_kept_and_nothing_fails() {
+async fn switched_off_nothing_is_given_and_changes_count_afterwards() {
     let gateway = start(&[]).await;
-    put(&gateway, "/v1/kv/kv/a", &[], b"1").await;
+    for key in ["a", "b"] {
+        put(&gateway, &format!("/v1/kv/kv/{key}"), &[], b"1").await;
+    }
     gateway.gateway.cache().set_enabled(false);
-    let passed = put(&gateway, "/v1/kv/kv/a", &[], b"2").await;
-    assert_eq!((passed.status, passed.cache()), (204, "PASS"));
-    assert_eq!(get(&gateway, "/v1/kv/kv/a").await.status, 404);
-    gateway.gateway.cache().set_enabled(true);
-    assert_eq!(get(&gateway, "/v1/kv/kv/a").await.text(), "1");
+    assert_eq!(put(&gateway, "/v1/kv/kv/a", &[], b"2").await.status, 204, "it replaces another");
+    assert_eq!(put(&gateway, "/v1/kv/kv/new", &[], b"3").await.status, 201);
+    assert_eq!(send(&gateway, Method::DELETE, "/v1/kv/kv/b", &[], b"").await.status, 204);
+    assert_eq!(send(&gateway, Method::DELETE, "/v1/kv/kv/none", &[], b"").await.status, 404);
+    assert_eq!(put(&gateway, "/v1/kv/kv/new", &[("if-none-match", "*")], b"4").await.status, 412);
+    for key in ["a", "b", "new"] {
+        assert_eq!(get(&gateway, &format!("/v1/kv/kv/{key}")).await.status, 404);
+    }
+    assert_eq!(send(&gateway, Method::POST, "/api/cache/enable", &[], b"{}").await.status, 200);
+    for (key, value) in [("a", "2"), ("new", "3")] {
+        let got = get(&gateway, &format!("/v1/kv/kv/{key}")).await;
+        assert_eq!((got.text(), got.cache()), (value, "HIT"));
+    }
+    assert_eq!(get(&gateway, "/v1/kv/kv/b").await.status, 404);
 }
 
 #[tokio::test]
