@@ -211,10 +211,11 @@ impl LoadError {
     /// As `?` does, of a boxed error, and of what can be boxed as one.
     ///
     /// ```
+    /// use bytes::Bytes;
     /// use lastgood::{LoadError, Loaded};
     ///
-    /// fn read() -> Result<&'static str, Box<dyn std::error::Error + Send + Sync>> {
-    ///     Ok("94000.1")
+    /// fn read() -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    ///     Ok(Bytes::from_static(b"94000.1"))
     /// }
     ///
     /// async fn price() -> Result<Loaded, LoadError> {
