@@ -91,16 +91,13 @@ impl BuildError {
 }
 
 impl fmt::Display for BuildError {
+    /// With all that is behind it: it is what an operator reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&lastgood::error_chain(&*self.0))
     }
 }
 
-impl Error for BuildError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
-    }
-}
+impl Error for BuildError {}
 
 impl Gateway {
     /// Builds a gateway. No upstream and no Redis needs to be there: an absent one is attached when it appears.

@@ -318,7 +318,7 @@ fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
     let upstream = app.engine.upstreams.venue(venue);
     let health = |host: &Host| {
         let report = host.condition.report();
-        HostHealth { host: host.url.host().to_owned(), state: of_host(report.state), since: report.into() }
+        HostHealth { host: host.url.name().to_owned(), state: of_host(report.state), since: report.into() }
     };
     let bucket = |standing: &BucketStanding| BucketHealth {
         bucket: standing.bucket.as_str(),

@@ -51,7 +51,7 @@ impl Gateway {
         // First, because a mistake there is one of the whole configuration, of which then nothing counts.
         match self.reconnect(before, now).await {
             Ok(changed) => reloaded.in_force.extend(changed),
-            Err(why) => return Reloaded { refused: Some(why.to_string()), ..reloaded },
+            Err(why) => return Reloaded { refused: Some(lastgood::error_chain(&*why)), ..reloaded },
         }
         if changed.iter().any(|key| key == "enabled") {
             app.cache.set_enabled(now.enabled);

@@ -248,3 +248,28 @@ impl fmt::Debug for Engine {
         f.debug_struct("Engine").field("cache", &self.cache).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use lastgood::http_client::NoTls;
+    use lastgood::{Cache, error_chain};
+    use lastgood_testing::says_each_part_once;
+
+    use super::*;
+    use crate::upstream::Mixed;
+
+    #[test]
+    fn why_there_is_no_engine_is_said_once_in_each_part() {
+        let mixed = || Mixed { one: "api.binance.com".to_owned(), other: "testnet.binance.vision".to_owned() };
+        let refused = || UpstreamError::Tls(NoTls::Authorities(io::Error::other("no such folder")));
+        let region = Cache::builder().memory_limit(0).build().err();
+        let region = region.map(EngineError::Region);
+        let errors = [EngineError::Upstream(mixed().into()), EngineError::Upstream(refused())];
+        for error in errors.into_iter().chain(region) {
+            says_each_part_once(&error);
+            assert_eq!(error_chain(&error), error.to_string());
+        }
+    }
+}

@@ -108,7 +108,8 @@ impl fmt::Display for NotReadings {
 impl Error for NotReadings {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::NotJson(why) => Some(why),
+            // Displayed, it says what this says.
+            Self::NotJson(why) => why.source(),
             Self::NotText(why) => Some(why),
             _ => None,
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use lastgood::http_client::{HttpClient, HttpError};
+use lastgood::http_client::{HttpClient, Progress};
 use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Notify;
 
@@ -32,6 +32,7 @@ mod remembered;
 mod sent;
 mod share;
 mod site;
+mod unanswered;
 
 pub use self::bans::BanMemory;
 pub use self::client::strip_hop_by_hop;
@@ -301,21 +302,26 @@ impl Upstreams {
         };
         self.frequency.reset_at(slot);
         let call = host.call();
-        let condition = host.condition.begin(request.endpoint.path);
-        let mut asked = std::pin::pin!(self.ask_host(host, question, &spent));
-        let name = host.url.host();
+        let progress = Progress::default();
+        let condition = host.condition.begin(request.endpoint.path).late_because({
+            let progress = progress.clone();
+            move || progress.stage().late()
+        });
+        let mut asked = std::pin::pin!(self.ask_host(host, question, &spent, &progress));
+        let name = host.url.name();
         let asked = async {
             if let Ok(answered) = tokio::time::timeout(SLOW_AFTER, &mut asked).await {
                 return answered;
             }
-            condition
-                .is_slow(&Error::new(Reason::Slow, format!("{name} has not answered for {} s", SLOW_AFTER.as_secs())));
+            let (seconds, doing) = (SLOW_AFTER.as_secs(), progress.stage().doing());
+            let message = format!("{name} has not answered for {seconds} s, while {doing}");
+            condition.is_slow(&Error::new(Reason::Slow, message));
             asked.await
         };
         let (ended, result) = match is_last {
             true => asked.await,
             false => tokio::time::timeout(ATTEMPT, asked).await.unwrap_or_else(|_| {
-                let message = format!("{name} did not answer within {} s", ATTEMPT.as_secs());
+                let message = unanswered::late(name, ATTEMPT, &progress);
                 (Err(Error::new(Reason::TimedOut, message)), CallResult::TimedOut)
             }),
         };
@@ -336,6 +342,7 @@ impl Upstreams {
         host: &Host,
         question: Question<'_>,
         spent: &Spent<'_>,
+        progress: &Progress,
     ) -> (Result<Reply, Error>, CallResult) {
         let Question { request, target, bucket, key, .. } = question;
         let sent = match public_request(&host.url, target, request.micros, key) {
@@ -345,13 +352,13 @@ impl Upstreams {
                 return (Err(Error::new(Reason::NotFound, message)), CallResult::Answered);
             }
         };
-        let name = host.url.host();
-        let unreachable = |what: &str| Err(Error::new(Reason::Unreachable, format!("{name} {what}")));
         let asked_at = self.clock.now();
-        let response = match self.client.send(sent).await {
+        let response = match self.client.send_with(sent, progress).await {
             Ok(response) => response,
-            Err(why) if why.is_unsent() => return (unreachable(&cannot_be_reached(&why)), not_connected(&why)),
-            Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
+            Err(why) => {
+                let result = if why.is_unsent() { not_connected(&why) } else { CallResult::BrokeOff };
+                return (Err(unanswered::error(host.url.name(), why)), result);
+            }
         };
         self.clock_skew.learn(response.headers(), asked_at, self.clock.now());
         if self.clock_skew.is_known() {
@@ -389,12 +396,4 @@ impl Upstreams {
 fn is_no_answer(checked: &Checked, result: CallResult) -> bool {
     let is_none = |error: &Error| matches!(error.reason, Reason::Malformed | Reason::Upstream);
     result == CallResult::Answered && checked.as_ref().is_err_and(is_none)
-}
-
-/// The error for a host that no connection leads to: if that is a proxy's doing, the host is not to blame.
-fn cannot_be_reached(why: &HttpError) -> String {
-    match why {
-        HttpError::Proxy(failure) => format!("cannot be reached: {failure}"),
-        _ => "cannot be reached".to_owned(),
-    }
 }

@@ -82,6 +82,7 @@ impl SourceCheck {
     /// What could not even be asked.
     pub fn failed(route: &str, source: &str, why: impl Into<Box<dyn Error + Send + Sync>>) -> SourceCheck {
         let (route, source) = (route.to_owned(), source.to_owned());
+        let why = lastgood::error_chain(&*why.into());
         SourceCheck { route, source, result: Err(why.into()), took: Duration::ZERO }
     }
 }

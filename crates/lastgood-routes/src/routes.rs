@@ -39,8 +39,9 @@ impl std::error::Error for AskError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NoRoute => None,
-            Self::Refused(refusal) => Some(refusal),
-            Self::Failed(why) => Some(why),
+            // Displayed, it says what these say.
+            Self::Refused(refusal) => refusal.source(),
+            Self::Failed(why) => why.source(),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! * [`Disk`] is small, or read-only;
 //! * [`Port`] is one that no other test gets;
 //! * [`check_module_order`] holds the modules of a crate in one order;
+//! * [`says_each_part_once`] holds errors to that;
 //! * [`eventually`] waits until something holds.
 //!
 //! All of it panics, with a text that says why, where a test could not go on anyway. What tests of a store of your own
@@ -20,6 +21,7 @@
 mod authority;
 mod chaos_proxy;
 mod disk;
+mod errors;
 #[cfg(test)]
 mod map;
 mod modules;
@@ -39,6 +41,7 @@ mod words;
 pub use self::authority::Authority;
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::disk::Disk;
+pub use self::errors::says_each_part_once;
 pub use self::modules::check_module_order;
 pub use self::pgbouncer::PgBouncer;
 pub use self::port::Port;

@@ -158,7 +158,7 @@ impl Condition {
 
     /// Begins a load of `part`, whose end is to be noted.
     pub fn begin<'a>(&'a self, part: &'a str) -> LoadOf<'a> {
-        LoadOf { condition: self, part, is_over: false, began: Instant::now() }
+        LoadOf { condition: self, part, is_over: false, began: Instant::now(), late: None }
     }
 
     /// How long the loads that were begun took until they ended.
@@ -290,9 +290,18 @@ pub struct LoadOf<'a> {
     part: &'a str,
     is_over: bool,
     began: Instant,
+    /// How far it has come, where that is known.
+    late: Option<Box<dyn Fn() -> &'static str + Send + Sync>>,
 }
 
 impl LoadOf<'_> {
+    /// What to say of it if it is dropped before its end.
+    #[must_use]
+    pub fn late_because(mut self, late: impl Fn() -> &'static str + Send + Sync + 'static) -> Self {
+        self.late = Some(Box::new(late));
+        self
+    }
+
     /// Notes how the load ended; see [`Condition::ended`].
     pub fn ended<T>(mut self, result: &Result<T, Error>) {
         self.is_over = true;
@@ -323,7 +332,11 @@ impl Drop for LoadOf<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.condition.durations.add(self.began.elapsed());
-            self.condition.failed(self.part, &Error::new(Reason::TimedOut, "it did not answer in time"));
+            let mut message = "it did not answer in time".to_owned();
+            if let Some(late) = &self.late {
+                message.extend([": ", late()]);
+            }
+            self.condition.failed(self.part, &Error::new(Reason::TimedOut, message));
         }
     }
 }

@@ -132,7 +132,7 @@ impl Error {
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source: Arc<dyn std::error::Error + Send + Sync> = source.into().into();
-        self.detail.get_or_insert_with(|| chain(&*source));
+        self.detail.get_or_insert_with(|| error_chain(&*source));
         self.source = Some(source);
         self
     }
@@ -177,8 +177,9 @@ impl std::error::Error for Error {
     }
 }
 
-/// What an error and those behind it say, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+/// What an error and those behind it say, in one line: what an error of this library displays is its own part, and its source
+/// says the rest.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {
@@ -193,6 +194,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 ///
 /// An [`Error`] stays as it is, with its reason. Any other becomes one of [`Reason::Upstream`] that has it as its source.
 /// What it says is for the log alone ([`Error::detail`]), because callers may show an error's message to their clients.
+/// A boxed error is no error itself, so it takes `.map_err(LoadError::boxed)?`, as does one of `anyhow`.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -206,6 +208,29 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub struct LoadError(Box<Error>);
 
 impl LoadError {
+    /// As `?` does, of a boxed error, and of what can be boxed as one.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use lastgood::{LoadError, Loaded};
+    ///
+    /// fn read() -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    ///     Ok(Bytes::from_static(b"94000.1"))
+    /// }
+    ///
+    /// async fn price() -> Result<Loaded, LoadError> {
+    ///     Ok(Loaded::from(read().map_err(LoadError::boxed)?))
+    /// }
+    /// ```
+    pub fn boxed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> LoadError {
+        LoadError(
+            error
+                .into()
+                .downcast()
+                .unwrap_or_else(|other| Box::new(Error::new(Reason::Upstream, "the source failed").with_source(other))),
+        )
+    }
+
     /// The cache's error.
     pub fn into_error(self) -> Error {
         *self.0
@@ -219,12 +244,7 @@ pub(crate) async fn own_error<T>(load: impl Future<Output = Result<T, LoadError>
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for LoadError {
     fn from(error: E) -> Self {
-        let error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
-        LoadError(
-            error
-                .downcast()
-                .unwrap_or_else(|other| Box::new(Error::new(Reason::Upstream, "the source failed").with_source(other))),
-        )
+        LoadError::boxed(error)
     }
 }
 
@@ -251,3 +271,40 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use lastgood_testing::says_each_part_once;
+
+    use super::*;
+    use crate::entry::Loaded;
+
+    fn refused() -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionRefused, "no one is there")
+    }
+
+    #[test]
+    fn a_loader_fails_with_a_boxed_error_as_with_any_other() {
+        let boxed = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Err(refused().into()) };
+        let load = || -> Result<Loaded, LoadError> {
+            boxed().map_err(LoadError::boxed)?;
+            Ok(Loaded::default())
+        };
+        let error = load().unwrap_err().into_error();
+        assert_eq!((error.reason, error.detail.as_deref()), (Reason::Upstream, Some("no one is there")));
+        assert!(std::error::Error::source(&error).is_some_and(|source| source.is::<io::Error>()));
+        let own = LoadError::boxed(Error::new(Reason::NotFound, "no such coin")).into_error();
+        assert_eq!(own.reason, Reason::NotFound, "its own error stays what it is");
+        assert_eq!(LoadError::boxed("a text").into_error().detail.as_deref(), Some("a text"));
+    }
+
+    #[test]
+    fn an_error_and_its_source_say_each_part_once() {
+        let error = LoadError::from(refused()).into_error();
+        says_each_part_once(&error);
+        assert_eq!(error_chain(&error), "upstream-error: the source failed: no one is there");
+        says_each_part_once(&BuildError("no".to_owned()));
+    }
+}

@@ -24,10 +24,12 @@ use tower_service::Service;
 use crate::proxy::{Names, Proxies, ProxyConnector, ProxyStream};
 
 mod body;
+mod cause;
 mod error;
 mod tls;
 
 pub use self::body::read;
+pub use self::cause::{Progress, Stage};
 pub use self::error::{HttpError, NoTls};
 pub use self::tls::{Trust, tls};
 pub use hyper::body::Incoming;
@@ -101,6 +103,22 @@ impl HttpClient {
     /// When there is no connection, or it breaks off before the answer's head has come.
     pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, HttpError> {
         self.client.request(request).await.map_err(HttpError::of)
+    }
+
+    /// As [`HttpClient::send`], and `progress` says how far the request has come.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HttpClient::send`].
+    pub async fn send_with(
+        &self,
+        mut request: Request<RequestBody>,
+        progress: &Progress,
+    ) -> Result<Response<Incoming>, HttpError> {
+        progress.sends(&mut request);
+        let answer = self.send(request).await?;
+        progress.answered();
+        Ok(answer)
     }
 
     /// Sends a request and reads the whole answer, at most `max` bytes of it, `within` this time.

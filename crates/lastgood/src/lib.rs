@@ -80,7 +80,7 @@ pub use self::cache::{Cache, CacheStatus, Largest, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::confirm::Unconfirmed;
 pub use self::entry::{Freshness, Loaded, Memoised, Persist, Value};
-pub use self::error::{BuildError, Error, LoadError, Reason};
+pub use self::error::{BuildError, Error, LoadError, Reason, error_chain};
 pub use self::explain::{Backoff, Explanation};
 pub use self::invalidation::{Matches, Mode, Selectors};
 pub use self::keyed_mutex::{KeyGuard, KeyedMutex};

@@ -58,13 +58,13 @@ pub(crate) struct NoStatement(RouteError);
 
 impl fmt::Display for NoStatement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "credentials.sql: {}", self.0)
+        f.write_str("credentials.sql")
     }
 }
 
 impl std::error::Error for NoStatement {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
+        Some(&self.0)
     }
 }
 

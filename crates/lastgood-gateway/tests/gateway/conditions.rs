@@ -108,6 +108,58 @@ faults! {
     a_very_slow_exchange_shows_in_health_metrics_and_log: "slow", {"kind": "latency", "ms": 60_000};
 }
 
+/// A gateway over these hosts of spot.
+async fn over(hosts: &[String], flags: &[(&str, &str)]) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = crate::support::settings(&hosts[0], flags);
+    settings.data_dir = folder.path().to_owned();
+    settings.binance.spot_url = hosts.iter().map(|host| lastgood_settings::BaseUrl::parse(host).unwrap()).collect();
+    Running::serve(&settings, folder).await
+}
+
+#[tokio::test]
+async fn hosts_on_one_machine_are_listed_with_their_ports_and_say_why_they_cannot_be_reached() {
+    let log = Sink::of_the_log("info");
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let exchange = Exchange::start().await;
+    let well = exchange.url().replace("http://", "");
+    let gateway = over(&[format!("http://{closed}"), exchange.url()], &[]).await;
+    assert_eq!(get(gateway.url(PRICE)).await.status, 200);
+    let now = health(&gateway).await;
+    let hosts: Vec<&str> =
+        spot(&now)["bases"].as_array().unwrap().iter().map(|one| one["host"].as_str().unwrap()).collect();
+    assert_eq!(hosts, [closed.as_str(), well.as_str()], "{now}");
+    let why = format!("{closed} cannot be reached: the connection is refused");
+    let reason = spot(&now)["bases"][0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.ends_with(&why), "{now}");
+    let failing =
+        async |name: &str| metric(&gateway, &format!("lastgood_failing{{kind=\"host\",name=\"{name}\"}}")).await;
+    assert_eq!((failing(&closed).await, failing(&well).await), (Some(1.0), Some(0.0)));
+    let text = log.text();
+    let fails = lines(&text, "a host fails");
+    assert!(fails.len() == 1 && fails[0].contains(&why) && fails[0].contains("os error 111"), "{text}");
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_or_breaks_off_says_how_far_it_came() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), IMPATIENT).await;
+    for (fault, word) in [
+        (json!({"kind": "hang"}), "while waiting for the answer's head"),
+        (json!({"kind": "reset"}), "broke off before it answered: the connection was closed early"),
+        (json!({"kind": "truncated"}), "the answer broke off: the connection was closed early"),
+    ] {
+        exchange.fault(fault.clone());
+        eventually(word, async || {
+            get(gateway.url(PRICE)).await;
+            let now = health(&gateway).await;
+            spot(&now)["bases"][0]["reason"].as_str().is_some_and(|why| why.contains(word))
+        })
+        .await;
+        exchange.sim.clear_faults();
+    }
+}
+
 #[tokio::test]
 async fn an_exchange_that_recovers_is_logged_once_and_health_is_ok_again() {
     let log = Sink::of_the_log("info");

@@ -68,11 +68,12 @@ async fn the_metrics_say_how_long_each_host_and_source_that_was_asked_took() {
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{series}: {text}")).parse::<f64>().unwrap()
     };
+    let name = exchange.url().replace("http://", "");
     let count = |kind: &str, name: &str| {
         value(&format!("lastgood_source_duration_seconds_count{{kind=\"{kind}\",name=\"{name}\"}}"))
     };
-    assert_eq!((count("host", "127.0.0.1"), count("source", "database main")), (2.0, 1.0));
-    let host = "kind=\"host\",name=\"127.0.0.1\"";
+    assert_eq!((count("host", &name), count("source", "database main")), (2.0, 1.0));
+    let host = format!("kind=\"host\",name=\"{name}\"");
     let up_to = |bound: &str| value(&format!("lastgood_source_duration_seconds_bucket{{le=\"{bound}\",{host}}}"));
     assert_eq!((up_to("0.1"), up_to("+Inf")), (1.0, 2.0));
     let sum = value(&format!("lastgood_source_duration_seconds_sum{{{host}}}"));

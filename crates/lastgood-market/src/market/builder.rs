@@ -76,7 +76,8 @@ impl fmt::Display for BuildError {
 
 impl Error for BuildError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        // The message says what the source says.
+        self.source.as_deref().and_then(Error::source)
     }
 }
 

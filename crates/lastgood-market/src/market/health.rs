@@ -105,7 +105,7 @@ impl VenueHealth {
         stops.sort_by_key(|stop| std::cmp::Reverse(stop.until));
         VenueHealth {
             venue,
-            hosts: upstream.hosts.iter().map(|host| (host.url.host().to_owned(), host.is_healthy())).collect(),
+            hosts: upstream.hosts.iter().map(|host| (host.url.name().to_owned(), host.is_healthy())).collect(),
             stops,
             used: upstream.used(engine.clock.now()),
             calls: standings().map(|standing| standing.calls).sum(),

@@ -53,10 +53,13 @@ impl fmt::Display for StreamError {
 impl Error for StreamError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Address(why) => Some(why),
-            Self::Tls(why) => Some(why),
+            // Displayed, it says what these say.
+            Self::Address(why) => why.source(),
+            Self::Tls(why) => why.source(),
+            // The cause that says most is displayed; the whole chain is here.
             Self::Unreachable(why) => Some(&**why),
-            Self::WebSocket(why) => Some(why),
+            // Displayed, tungstenite's errors say what their sources say.
+            Self::WebSocket(_) => None,
             Self::Late | Self::Stuck | Self::Closed | Self::Silent | Self::SuccessorSilent => None,
         }
     }
@@ -85,6 +88,20 @@ mod tests {
     use std::io;
 
     use super::*;
+
+    #[test]
+    fn what_passes_on_another_error_says_it_once() {
+        let address = "http://[".parse::<http::Uri>().unwrap_err();
+        for error in [
+            StreamError::Address(address),
+            StreamError::Tls(NoTls::Authorities(io::Error::other("no such folder"))),
+            StreamError::WebSocket(Box::new(tungstenite::Error::AttackAttempt)),
+            StreamError::WebSocket(Box::new(tungstenite::Error::Io(io::Error::other("it is gone")))),
+            StreamError::Late,
+        ] {
+            lastgood_testing::says_each_part_once(&error);
+        }
+    }
 
     #[test]
     fn a_refusal_is_reported_by_its_status() {

@@ -154,7 +154,7 @@ impl Session {
 
     /// Connects a successor and lets it take over once it delivers; until then this connection stays.
     async fn succeed(&mut self, streams: &Streams, targets: &Wanted) -> Result<(), StreamError> {
-        tracing::info!(venue = %self.venue, host = self.host.host(), "streams move to a new connection");
+        tracing::info!(venue = %self.venue, host = self.host.name(), "streams move to a new connection");
         let mut successor = Session::begin(&streams.connector, &self.host, self.venue).await?;
         streams.counters(self.venue).connections.fetch_add(1, Ordering::Relaxed);
         successor.subscribe_to(streams, targets);

@@ -25,7 +25,7 @@ pub(crate) async fn keep(streams: Arc<Streams>, venue: Venue, hosts: Vec<BaseUrl
             Ok(session) => {
                 counters.connections.fetch_add(1, Ordering::Relaxed);
                 counters.turn(true, None, streams.clock.now());
-                tracing::info!(%venue, host = host.host(), "streams connected");
+                tracing::info!(%venue, host = host.name(), "streams connected");
                 let ended = session.run(&streams).await;
                 counters.subscribed.store(0, Ordering::Relaxed);
                 pause = RETRY_AFTER;
@@ -36,13 +36,13 @@ pub(crate) async fn keep(streams: Arc<Streams>, venue: Venue, hosts: Vec<BaseUrl
                     }
                     Ended::Broken(why) => {
                         counters.turn(false, Some(why.to_string()), streams.clock.now());
-                        tracing::warn!(%venue, host = host.host(), why = why.to_string(), "streams ended")
+                        tracing::warn!(%venue, host = host.name(), why = why.to_string(), "streams ended")
                     }
                 }
             }
             Err(why) => {
                 counters.turn(false, Some(why.to_string()), streams.clock.now());
-                tracing::warn!(%venue, host = host.host(), why = why.to_string(), seconds = pause.as_secs(), "no streams");
+                tracing::warn!(%venue, host = host.name(), why = why.to_string(), seconds = pause.as_secs(), "no streams");
             }
         }
         tokio::time::sleep(pause).await;

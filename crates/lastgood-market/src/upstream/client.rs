@@ -52,12 +52,12 @@ pub(super) fn public_request(
 pub(super) async fn read(response: Response<Incoming>, max: usize, now: Timestamp) -> Result<Fetched, Error> {
     let (head, body) = response.into_parts();
     let body = http_client::read(&head.headers, body, max).await.map_err(|why| {
-        let what = match why {
-            HttpError::TooLarge => format!("the answer is larger than upstream.max_answer_bytes, {max}"),
-            HttpError::BrokeOff(_) => "the answer broke off".to_owned(),
-            why => why.to_string(),
-        };
-        Error::new(Reason::Malformed, what)
+        let malformed = |what: String| Error::new(Reason::Malformed, what);
+        match why {
+            HttpError::TooLarge => malformed(format!("the answer is larger than upstream.max_answer_bytes, {max}")),
+            HttpError::BrokeOff(_) => malformed(format!("the answer broke off: {}", why.in_words())).with_source(why),
+            why => malformed(why.to_string()),
+        }
     })?;
     let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     Ok(Fetched {

@@ -29,7 +29,7 @@ impl fmt::Display for UpstreamError {
 impl Error for UpstreamError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Mixed(why) => Some(why),
+            Self::Mixed(why) => why.source(),
             Self::Tls(why) => why.source(),
         }
     }

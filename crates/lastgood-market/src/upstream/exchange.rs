@@ -125,7 +125,7 @@ pub fn mixed(hosts: &[BaseUrl], others: &[BaseUrl]) -> Option<Mixed> {
     hosts.iter().find_map(|one| {
         let of_one = Known::of(one);
         let (other, _) = known.iter().find(|(_, of_other)| of_one.differs(*of_other))?;
-        Some(Mixed { one: one.host().to_owned(), other: other.host().to_owned() })
+        Some(Mixed { one: one.name().to_owned(), other: other.name().to_owned() })
     })
 }
 

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{Request, Response, header};
-use lastgood::http_client::{Incoming, RequestBody};
+use lastgood::http_client::{Incoming, Progress, RequestBody};
 use lastgood::{Error, Reason};
 
 use super::client::{self, join, retry_after, strip_hop_by_hop, used_weight};
 use super::host::Call;
 use super::sent::Sending;
 use super::{
-    CallResult, Host, Unanswered, Upstreams, VenueUpstream, bounds, cannot_be_reached, not_connected, reason_to_stop,
+    CallResult, Host, Unanswered, Upstreams, VenueUpstream, bounds, not_connected, reason_to_stop, unanswered,
 };
 use crate::budget::Spent;
 use crate::{Bucket, PassOnly, Venue};
@@ -79,7 +79,7 @@ impl Upstreams {
     pub fn body_ended(&self, by: PassedBy, is_whole: bool) {
         let upstream = self.passed_to(by.to);
         let Some(host) = upstream.hosts.get(by.host) else { return };
-        let broke_off = || Error::new(Reason::Unreachable, format!("{} broke off its answer", host.url.host()));
+        let broke_off = || Error::new(Reason::Unreachable, format!("{} broke off its answer", host.url.name()));
         let judged = if is_whole { Ok(()) } else { Err(broke_off()) };
         host.condition.ended(BODIES, &judged);
         upstream.condition.ended(BODIES, &judged);
@@ -116,7 +116,8 @@ impl Upstreams {
                 false => host.budget.pass_unsigned(bucket).map_err(Unanswered::HeldBack)?,
             };
             let call = host.call_for_client();
-            let asked = self.client.send(Request::from_parts(head.clone(), body_now));
+            let (name, progress) = (host.url.name(), Progress::default());
+            let asked = self.client.send_with(Request::from_parts(head.clone(), body_now), &progress);
             match tokio::time::timeout_at(deadline, asked).await {
                 Ok(Ok(mut response)) => {
                     self.answered(to, host, call, &response);
@@ -130,19 +131,18 @@ impl Upstreams {
                 Ok(Err(why)) if why.is_unsent() => {
                     let result = not_connected(&why);
                     call.ended(result);
-                    not_sent = format!("{} {}", host.url.host(), cannot_be_reached(&why));
+                    not_sent = unanswered::words(name, &why);
                     self.judge_passed(upstream, host, result, &not_sent);
                     if !is_empty {
                         break;
                     }
                 }
-                Ok(Err(_)) => {
-                    let what = format!("{} broke off before it answered", host.url.host());
-                    let lost = || self.lost(upstream, host, call, CallResult::BrokeOff, what);
+                Ok(Err(why)) => {
+                    let lost = || self.lost(upstream, host, call, CallResult::BrokeOff, unanswered::words(name, &why));
                     return Err(sending.failed().map_or_else(lost, Unanswered::BadBody));
                 }
                 Err(_) => {
-                    let what = format!("{} did not answer within {} ms", host.url.host(), within.as_millis());
+                    let what = unanswered::late(name, within, &progress);
                     let lost = || self.lost(upstream, host, call, CallResult::TimedOut, what);
                     return Err(sending.unfinished().map_or_else(lost, Unanswered::BadBody));
                 }
@@ -157,7 +157,7 @@ impl Upstreams {
         let result = CallResult::of(status, false);
         call.ended(result);
         let judged = if status == NOT_FROM_HERE { CallResult::Failed } else { result };
-        self.judge_passed(self.passed_to(to), host, judged, &format!("{} answered {status}", host.url.host()));
+        self.judge_passed(self.passed_to(to), host, judged, &format!("{} answered {status}", host.url.name()));
     }
 
     /// Takes note of the weight, and of a pause or ban, that an answer speaks of.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{Request, header};
+use lastgood::http_client::Progress;
 use lastgood::store::StoreError;
 use lastgood::{Error, Reason};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -66,7 +67,8 @@ async fn look(upstreams: &Upstreams, venue: Venue, host: &Host) {
         request.body(no_body())
     });
     let Ok(request) = request else { return };
-    let answered = tokio::time::timeout(PING_PATIENCE, upstreams.client.send(request)).await;
+    let progress = Progress::default();
+    let answered = tokio::time::timeout(PING_PATIENCE, upstreams.client.send_with(request, &progress)).await;
     match answered {
         Ok(Ok(response)) if response.status().is_success() => {
             if let Some(used) = used_weight(response.headers()) {
@@ -75,9 +77,14 @@ async fn look(upstreams: &Upstreams, venue: Venue, host: &Host) {
             host.health.looked_well();
             host.condition.recovered();
         }
-        _ => {
+        no_answer => {
             host.health.looked_ill();
-            let why = format!("{} does not answer pings", host.url.host());
+            let why = match no_answer {
+                Ok(Ok(response)) => format!("the status is {}", response.status().as_u16()),
+                Ok(Err(why)) => why.in_words().into_owned(),
+                Err(_) => progress.stage().late().to_owned(),
+            };
+            let why = format!("{} does not answer pings: {why}", host.url.name());
             host.condition.failed(path, &Error::new(Reason::Unreachable, why));
         }
     }

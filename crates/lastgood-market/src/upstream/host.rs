@@ -65,7 +65,7 @@ impl VenueUpstream {
             url: url.clone(),
             budget: Arc::clone(&budget),
             health: Health::new(),
-            condition: Condition::new("host", url.host(), clock.clone()),
+            condition: Condition::new("host", url.name(), clock.clone()),
             places: Places::new(options.max_concurrent),
             calls: Default::default(),
         };
@@ -141,7 +141,7 @@ impl Host {
         let _ = tokio::time::timeout(patience, felt).await;
         let place = tokio::time::timeout(patience, self.places.of(path)).await;
         place.ok().flatten().ok_or_else(|| {
-            let message = format!("too many requests to {} are under way already", self.url.host());
+            let message = format!("too many requests to {} are under way already", self.url.name());
             Error::new(Reason::Overloaded, message).with_retry_after(TRY_AGAIN_IN)
         })
     }
@@ -178,7 +178,7 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.host.calls[self.result as usize].fetch_add(1, Ordering::Relaxed);
         if self.host.health.note(self.result) {
-            let (host, result) = (self.host.url.host(), self.result.as_str());
+            let (host, result) = (self.host.url.name(), self.result.as_str());
             match self.host.health.is_healthy() {
                 true => tracing::debug!(host, "the host is asked in its turn again"),
                 false => tracing::debug!(host, result, "the host is passed over where there are others"),

@@ -90,10 +90,16 @@ impl BaseUrl {
         &self.url
     }
 
-    /// The host name, as the budget and the bans know it.
+    /// The host name alone.
     #[must_use]
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
+    }
+
+    /// What it is called in reports, messages and the log: the host, with the port where the scheme does not imply it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.host.to_str().unwrap_or_default()
     }
 
     /// The `Host` of requests to it: the port stands with it where the scheme does not imply it.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::condition::Condition;
-use lastgood::http_client::HttpClient;
+use lastgood::http_client::{HttpClient, Progress};
 use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::client::{client, public_request, read};
 use super::error::UpstreamError;
-use super::{BaseUrl, Options, cannot_be_reached, own_name};
+use super::{BaseUrl, Options, own_name, unanswered};
 use crate::budget::bounds::USUAL_PAUSE;
 
 /// The most questions under way at once; the next waits, or is refused with a time to come back.
@@ -43,7 +43,7 @@ impl SiteClient {
     pub fn new(host: BaseUrl, options: &Options, clock: &Clock) -> Result<SiteClient, UpstreamError> {
         Ok(SiteClient {
             name: own_name(&host),
-            condition: Condition::new("source", host.host(), clock.clone()),
+            condition: Condition::new("source", host.name(), clock.clone()),
             host,
             client: client(options.connect_timeout, &options.proxies)?,
             clock: clock.clone(),
@@ -57,9 +57,9 @@ impl SiteClient {
         &self.condition
     }
 
-    /// Its host.
+    /// Its host, with its port where that is not the scheme's own.
     pub fn host(&self) -> &str {
-        self.host.host()
+        self.host.name()
     }
 
     /// What distinguishes it from other sites, in keys.
@@ -86,8 +86,10 @@ impl SiteClient {
             self.condition.ended(part, &refused);
             return refused;
         }
-        let load = self.condition.begin(part);
-        let answer = self.fetch(target).await.and_then(read);
+        let progress = Progress::default();
+        let seen = progress.clone();
+        let load = self.condition.begin(part).late_because(move || seen.stage().late());
+        let answer = self.fetch(target, &progress).await.and_then(read);
         load.ended(&answer);
         answer
     }
@@ -97,7 +99,7 @@ impl SiteClient {
         Error::new(Reason::RateLimited, message).with_retry_after(wait)
     }
 
-    async fn fetch(&self, target: &str) -> Result<Bytes, Error> {
+    async fn fetch(&self, target: &str, progress: &Progress) -> Result<Bytes, Error> {
         let host = self.host();
         let place = tokio::time::timeout(PATIENCE, self.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
@@ -105,10 +107,7 @@ impl SiteClient {
         };
         let request = public_request(&self.host, target, false, None)
             .map_err(|why| Error::new(Reason::Unreachable, format!("not a request that can be sent: {why}")))?;
-        let response = self.client.send(request).await.map_err(|why| {
-            let what = if why.is_unsent() { cannot_be_reached(&why) } else { "broke off".to_owned() };
-            Error::new(Reason::Unreachable, format!("{host} {what}"))
-        })?;
+        let response = self.client.send_with(request, progress).await.map_err(|why| unanswered::error(host, why))?;
         let fetched = read(response, LARGEST_ANSWER, self.clock.now()).await?;
         match fetched.status {
             200 => Ok(fetched.body),

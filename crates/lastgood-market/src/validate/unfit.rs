@@ -36,7 +36,8 @@ impl Error for Unfit {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::NotText(why) => Some(why),
-            Self::NotJson(why) | Self::Content(why) => Some(why),
+            // Displayed, it says what these say.
+            Self::NotJson(why) | Self::Content(why) => why.source(),
             Self::ContentType(_) | Self::OtherCandles => None,
         }
     }
@@ -47,6 +48,21 @@ impl From<serde_json::Error> for Unfit {
         match why.classify() {
             serde_json::error::Category::Data => Self::Content(why),
             _ => Self::NotJson(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lastgood_testing::says_each_part_once;
+
+    use super::*;
+
+    #[test]
+    fn each_says_each_part_once() {
+        let json = |text: &str| serde_json::from_str::<u32>(text).unwrap_err();
+        for error in [Unfit::from(json("{")), Unfit::from(json("\"text\"")), Unfit::OtherCandles] {
+            says_each_part_once(&error);
         }
     }
 }

@@ -92,11 +92,50 @@ impl fmt::Display for CheckError {
 impl Error for CheckError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Api { why, .. } | Self::Object { why, .. } => Some(&**why),
-            Self::Bucket { why, .. } => Some(why),
-            Self::Database { why, .. } => Some(why),
+            // Displayed, it says what these say.
+            Self::Api { why, said: None, .. } | Self::Object { why, .. } => why.source(),
+            Self::Database { why, .. } => why.source(),
+            Self::Api { .. } | Self::Bucket { .. } => None,
             Self::ApiStatus { .. } | Self::NotPath | Self::NothingThere { .. } | Self::NoField { .. } => None,
             Self::BucketLate(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use lastgood::Reason;
+    use lastgood_testing::says_each_part_once;
+
+    use super::*;
+    use crate::source::sql::error::AnswerError;
+
+    #[test]
+    fn each_says_each_part_once() {
+        let name = || "main".to_owned();
+        let refused = || {
+            lastgood::Error::new(Reason::Unreachable, "no one is there").with_source(io::Error::other("(os error 111)"))
+        };
+        let driver = || object_store::Error::NotSupported { source: "no such thing".into() };
+        let of_database = |why| CheckError::Database { database: name(), why };
+        for error in [
+            CheckError::Api { why: Box::new(refused()), said: None, hint: "look" },
+            CheckError::Api {
+                why: Box::new(refused()),
+                said: Some("TLS failed: (os error 111)".to_owned()),
+                hint: "look",
+            },
+            CheckError::Bucket { bucket: name(), why: driver() },
+            CheckError::Object { bucket: name(), why: Box::new(refused()) },
+            CheckError::NotPath,
+            of_database(StatementError::Refused(Box::new(refused()))),
+            of_database(StatementError::Declared(AnswerError::File(io::Error::other("no such file")))),
+            of_database(StatementError::Driver(sqlx::Error::Io(io::Error::other("no such disk")))),
+            of_database(StatementError::Late),
+        ] {
+            says_each_part_once(&error);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
-use lastgood::http_client::{HttpClient, HttpError, HttpOptions, Incoming, NoTls, Trust, body, read};
+use lastgood::http_client::{HttpClient, HttpError, HttpOptions, Incoming, NoTls, Progress, Trust, body, read};
 use lastgood::proxy::Proxies;
 use lastgood::{Error, Reason};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -93,7 +93,12 @@ impl Api {
         }))
     }
 
-    async fn get(&self, uri: Uri, validator: Option<&str>) -> Result<Response<Incoming>, HttpError> {
+    async fn get(
+        &self,
+        uri: Uri,
+        validator: Option<&str>,
+        progress: &Progress,
+    ) -> Result<Response<Incoming>, HttpError> {
         // Those set here, those declared, and `Host`.
         let mut headers = HeaderMap::with_capacity(self.spec.headers.len() + 5);
         headers.append(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -108,20 +113,28 @@ impl Api {
         let mut request = Request::new(body(Bytes::new()));
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        self.client.send(request).await
+        self.client.send_with(request, progress).await
     }
 
     /// What comes of asking it, in the time that all of an answer may take.
-    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, HttpError>>) -> Result<T, Failed> {
-        let asked = timeout(self.spec.timeout, asked).await.unwrap_or(Err(HttpError::TimedOut));
-        asked.map_err(|why| self.unanswered(&why))
+    async fn in_time<T>(
+        &self,
+        asked: impl Future<Output = Result<T, HttpError>>,
+        progress: &Progress,
+    ) -> Result<T, Failed> {
+        let Ok(asked) = timeout(self.spec.timeout, asked).await else {
+            let (name, within, late) = (&self.name, self.spec.timeout.as_millis(), progress.stage().late());
+            let message = format!("api {name} did not answer within {within} ms: {late}");
+            return Err(Error::new(Reason::TimedOut, message).into());
+        };
+        asked.map_err(|why| self.unanswered(why))
     }
 
     /// Its message names no address.
-    fn unanswered(&self, why: &HttpError) -> Failed {
+    fn unanswered(&self, why: HttpError) -> Failed {
         let name = &self.name;
         let failed = |reason, message| Failed::from(Error::new(reason, message));
-        match why {
+        match &why {
             HttpError::NotAllowed => {
                 failed(Reason::Unreachable, format!("the name of api {name} leads to no public address"))
             }
@@ -138,15 +151,17 @@ impl Api {
             HttpError::Encoding | HttpError::Damaged => {
                 failed(Reason::Malformed, format!("the answer of api {name} cannot be unpacked"))
             }
-            why if why.is_timeout() => {
-                let within = self.spec.timeout.as_millis();
-                failed(Reason::TimedOut, format!("api {name} did not answer within {within} ms"))
-            }
-            why => {
-                let said = tls::failure(why);
-                let how = if said.is_some() { "cannot be reached over TLS" } else { "cannot be reached, or broke off" };
+            _ => {
+                let said = tls::failure(&why);
+                let how = match (&said, why.is_unsent()) {
+                    (Some(_), _) => "cannot be reached over TLS",
+                    (None, true) => "cannot be reached",
+                    (None, false) => "broke off",
+                };
+                let reason = if why.is_timeout() { Reason::TimedOut } else { Reason::Unreachable };
+                let message = format!("api {name} {how}: {}", why.in_words());
                 let hint = said.is_some().then_some(tls::HINT);
-                Failed { error: Error::new(Reason::Unreachable, format!("api {name} {how}")), hint, said }
+                Failed { error: Error::new(reason, message).with_source(why), hint, said }
             }
         }
     }
@@ -282,15 +297,17 @@ impl HttpSource {
             return Err(Error::new(Reason::Overloaded, message).into());
         };
         let held = held.filter(|held| held.validator.is_some());
+        let progress = Progress::default();
         let asked = async {
-            let (head, body) = api.get(uri, held.and_then(|held| held.validator.as_deref())).await?.into_parts();
+            let validator = held.and_then(|held| held.validator.as_deref());
+            let (head, body) = api.get(uri, validator, &progress).await?.into_parts();
             let body = match head.status.is_success() {
                 true => read(&head.headers, body, api.max_bytes).await?,
                 false => Bytes::new(),
             };
             Ok((head.status, head.headers, body))
         };
-        let (status, headers, body) = api.in_time(asked).await?;
+        let (status, headers, body) = api.in_time(asked, &progress).await?;
         if let (StatusCode::NOT_MODIFIED, Some(held)) = (status, held) {
             // Its freshness may be another one now.
             let answer = self.answer(&headers, held.body.clone(), true)?;
@@ -336,7 +353,8 @@ impl Source for HttpSource {
             let message = format!("the url of api {} cannot be asked", api.name);
             Failed::from(Error::new(Reason::Unreachable, message)).of_check(hint)
         })?;
-        let response = api.in_time(api.get(uri, None)).await;
+        let progress = Progress::default();
+        let response = api.in_time(api.get(uri, None, &progress), &progress).await;
         let status = response.map_err(|why| why.of_check(hint))?.status();
         match status.is_server_error() {
             true => Err(CheckError::ApiStatus { api: self.api.name.clone(), status: status.as_u16() }),

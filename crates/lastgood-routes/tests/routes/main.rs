@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use lastgood::{Cache, Clock, Policy, Reason, Region};
+use lastgood::{Cache, Clock, Policy, Reason, Region, error_chain};
 use lastgood_routes::parameter::{Case, Kind, Parameter};
 use lastgood_routes::path::RoutePath;
 use lastgood_routes::spec::{BucketSpec, ObjectSpec, Question, RouteSpec, Selector, SourceSpec, SourceSpecs, Want};
@@ -65,9 +65,21 @@ async fn what_has_no_answer_says_why() {
     assert!(matches!(routes.ask("/bonds/AAPL", "").await, Err(AskError::NoRoute)));
     let refused = routes.ask("/stocks/AAPL", "days=5").await;
     assert!(matches!(&refused, Err(AskError::Refused(refusal)) if refusal.parameter == "days"));
-    assert!(refused.is_err_and(|why| why.to_string().contains("no parameters in the query")));
+    let refused = refused.map(drop).expect_err("a refusal");
+    assert!(refused.to_string().contains("no parameters in the query"));
+    lastgood_testing::says_each_part_once(&refused);
     let missing = routes.ask("/stocks/AAPL", "").await;
     assert!(matches!(missing, Err(AskError::Failed(why)) if why.reason == Reason::NotFound));
+}
+
+#[test]
+fn why_a_question_has_no_answer_is_said_once_in_each_part() {
+    let failed = lastgood::Error::new(Reason::Unreachable, "the bucket cannot be reached");
+    let failed = failed.with_source(std::io::Error::other("no route to it"));
+    let failed = AskError::from(failed);
+    lastgood_testing::says_each_part_once(&failed);
+    assert_eq!(error_chain(&failed), "unreachable: the bucket cannot be reached: no route to it");
+    lastgood_testing::says_each_part_once(&AskError::NoRoute);
 }
 
 #[tokio::test]
@@ -88,7 +100,7 @@ async fn the_special_case_of_a_path_goes_before_the_general_one() {
 async fn routes_that_cannot_be_served_are_refused_before_anything_is_asked() {
     let (folder, region) = (tempfile::tempdir().expect("a folder"), region());
     let refused =
-        |specs: &[RouteSpec]| routes(folder.path(), &region, specs).map(drop).expect_err("a fault").to_string();
+        |specs: &[RouteSpec]| error_chain(&routes(folder.path(), &region, specs).map(drop).expect_err("a fault"));
     let general = over("/stocks/{symbol}", "{symbol}.json");
     let why = refused(&[general.clone(), general.clone()]);
     assert!(why.contains("match the same paths"), "{why}");

@@ -81,7 +81,7 @@ impl HttpError {
 }
 
 /// An error and its causes.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&one| {
         // An I/O error passes over the error it holds when it is asked for its source.
         match one.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -95,10 +95,10 @@ impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut => f.write_str("no answer in time"),
-            Self::Proxy(failure) => failure.fmt(f),
+            Self::Proxy(_) => f.write_str("the proxy does not lead there"),
             Self::Unresolved(_) => f.write_str("the name of the host has no address"),
             Self::NotAllowed => f.write_str("the name of the host leads to no address that it may lead to"),
-            Self::Tls(refused) => write!(f, "TLS failed: {refused}"),
+            Self::Tls(_) => f.write_str("TLS failed"),
             Self::Connect(_) => f.write_str("there is no connection"),
             Self::BrokeOff(_) => f.write_str("the connection broke off"),
             Self::TooLarge => f.write_str("the answer is too large"),
@@ -147,8 +147,9 @@ impl fmt::Display for NoTls {
 impl Error for NoTls {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Settings(why) => Some(why),
-            Self::Authorities(why) => Some(why),
+            // Displayed, it says what these say.
+            Self::Settings(why) => why.source(),
+            Self::Authorities(why) => why.source(),
         }
     }
 }

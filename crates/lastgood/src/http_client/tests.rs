@@ -118,11 +118,14 @@ async fn what_has_no_connection_says_why() {
     };
     let refused = why(HttpOptions::new(LONG), format!("http://{closed}/secret")).await;
     assert!(matches!(refused, HttpError::Connect(_)) && !refused.is_timeout(), "{refused:?}");
+    assert_eq!(refused.in_words(), "the connection is refused");
     assert!(refused.cause().contains("refused") && !format!("{refused:?}").contains("secret"), "{refused:?}");
     let hangs = why(HttpOptions::new(Duration::from_millis(50)), format!("https://{silent}/")).await;
     assert!(hangs.is_timeout(), "a handshake is not waited for without end: {hangs:?}");
+    assert_eq!(hangs.in_words(), "timed out while connecting");
     let unknown = why(HttpOptions::new(LONG), "http://no.such.host.invalid/".to_owned()).await;
     assert!(matches!(unknown, HttpError::Unresolved(_)), "{unknown:?}");
+    assert!(unknown.in_words().starts_with("its name "), "{unknown:?}");
     let public = HttpOptions { may_lead_to: Some(|address| !address.is_loopback()), ..HttpOptions::new(LONG) };
     let private = why(public, format!("http://localhost:{}/", silent.port())).await;
     assert!(matches!(private, HttpError::NotAllowed), "{private:?}");
@@ -135,4 +138,55 @@ async fn what_has_no_connection_says_why() {
     };
     let (no_tls, _client) = tokio::join!(why(HttpOptions::new(LONG), url), accepted);
     assert!(matches!(no_tls, HttpError::Tls(_)), "{no_tls:?}");
+    assert_eq!(no_tls.in_words(), "it does not speak TLS");
+    [refused, hangs, private, no_tls].iter().for_each(|why| lastgood_testing::says_each_part_once(why));
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_says_how_far_it_had_come() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (says_nothing, _heads) = server(b"", usize::MAX).await;
+    let (breaks_in, _heads) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", usize::MAX).await;
+    let client = client(HttpOptions::new(LONG));
+    for (url, stage) in [
+        // A handshake is awaited that does not come.
+        (format!("https://{}/", silent.local_addr().unwrap()), Stage::Connecting),
+        (format!("http://{says_nothing}/"), Stage::Waiting),
+        (format!("http://{breaks_in}/"), Stage::Reading),
+    ] {
+        let progress = Progress::default();
+        assert_eq!(progress.stage(), Stage::Connecting, "nothing was sent yet");
+        let asked = async {
+            let (head, body) = client.send_with(to(&url), &progress).await?.into_parts();
+            read(&head.headers, body, 99).await
+        };
+        let stays = async {
+            while progress.stage() != stage {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        tokio::select! {
+            ended = asked => panic!("{ended:?}"),
+            () = stays => assert_eq!(progress.stage(), stage),
+            () = tokio::time::sleep(LONG) => panic!("{stage:?} is not reached: {:?}", progress.stage()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_early_differs_from_one_that_is_no_http() {
+    let client = client(HttpOptions::new(LONG));
+    for (answer, words) in [
+        (b"".as_slice(), "the connection was closed early"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "the connection was closed early"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", "the connection was closed early"),
+        (b"220 mail.example ESMTP\r\n\r\n", "its answer is not HTTP"),
+    ] {
+        let (address, _heads) = server(answer, 1).await;
+        let why = client.fetch(to(&format!("http://{address}/?apiKey=s3cret")), 99, LONG).await.unwrap_err();
+        assert_eq!(why.in_words(), words, "{why:?}");
+        let said = crate::error_chain(&why);
+        assert!(!why.is_unsent() && !said.contains("s3cret") && !said.contains(&address.to_string()), "{said}");
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Names(pub(crate) Option<fn(IpAddr) -> bool>);
 
 /// A name without an address.
 #[derive(Debug)]
-pub(crate) struct Unresolved(io::Error);
+pub(crate) struct Unresolved(pub(crate) io::Error);
 
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,7 +29,8 @@ impl fmt::Display for Unresolved {
 
 impl Error for Unresolved {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
+        // Displayed, it says what the system says.
+        self.0.source()
     }
 }
 

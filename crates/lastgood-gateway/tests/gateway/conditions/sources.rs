@@ -27,12 +27,14 @@ async fn a_dead_source_is_logged_once_however_many_ask() {
     }
     let now = source().await;
     assert_eq!((&now["state"], &now["failures"]), (&json!("failing"), &json!(60)), "{now}");
-    assert!(now["reason"].as_str().unwrap().contains("cannot be reached"), "{now}");
+    let why = "api quotes cannot be reached: the connection is refused";
+    assert!(now["reason"].as_str().unwrap().contains(why), "{now}");
     assert!(now["since"].as_u64() > Some(0));
     assert_eq!(health(&gateway).await["status"], "degraded");
     assert_eq!(metric(&gateway, "lastgood_failing{kind=\"source\",name=\"api quotes\"}").await, Some(1.0));
     let text = log.text();
     assert_eq!(lines(&text, "a source fails").len(), 1, "{text}");
+    assert!(lines(&text, "a source fails")[0].contains(why), "{text}");
     assert_eq!(lines(&text, " WARN ").len(), 1, "{text}");
 }
 

@@ -363,7 +363,7 @@ async fn check_asks_each_source_and_config_shows_them_without_secrets() {
     assert_eq!(
         sources,
         [
-            "\"failed\" \"api gone cannot be reached, or broke off\"",
+            "\"failed\" \"api gone cannot be reached: the connection is refused\"",
             "\"failed\" \"the answer of api good lacks rows\"",
             "\"ok\" \"answers\""
         ]

@@ -77,7 +77,7 @@ impl fmt::Display for ObjectError {
                 f.write_str("the service account's key cannot be read; give the JSON as downloaded")
             }
             Self::Client(why) => why.fmt(f),
-            Self::Key(why) => write!(f, "the key: {why}"),
+            Self::Key(_) => f.write_str("the key"),
             Self::StarInKey => f.write_str("the key has a `*`, which only a list of names may; name one object"),
             Self::NoStar => f.write_str("a list of names needs one `*` in the key's last segment, as in daily/*.json"),
             Self::Select(why) => why.fmt(f),
@@ -88,11 +88,11 @@ impl fmt::Display for ObjectError {
 impl Error for ObjectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::NoFolder { why, .. } => Some(why),
-            Self::Folder { why, .. } => Some(why),
-            Self::Client(why) => Some(why),
             Self::Key(why) => Some(why),
-            Self::Select(why) => Some(why),
+            // Displayed, it says what these say.
+            Self::NoFolder { why, .. } => why.source(),
+            Self::Client(why) => why.source(),
+            Self::Select(why) => why.source(),
             _ => None,
         }
     }

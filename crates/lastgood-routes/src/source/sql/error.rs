@@ -48,8 +48,8 @@ impl fmt::Display for SqlError {
                 f.write_str("`sslrootcert` is given and would not be looked at; write sslmode=verify-full, too")
             }
             Self::SqliteUrl => f.write_str("a SQLite URL names a file, as in sqlite:data/prices.db"),
-            Self::Statement { which: Which::Rows, why } => write!(f, "the statement: {why}"),
-            Self::Statement { which: Which::Count, why } => write!(f, "the counting statement: {why}"),
+            Self::Statement { which: Which::Rows, .. } => f.write_str("the statement"),
+            Self::Statement { which: Which::Count, .. } => f.write_str("the counting statement"),
         }
     }
 }
@@ -187,7 +187,8 @@ impl fmt::Display for AnswerError {
 impl Error for AnswerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::File(why) => Some(why),
+            // Displayed, it says what this says.
+            Self::File(why) => why.source(),
             _ => None,
         }
     }
@@ -226,10 +227,10 @@ impl fmt::Display for StatementError {
 impl Error for StatementError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Driver(why) => Some(why),
-            Self::Declared(why) => Some(why),
-            Self::Refused(why) => Some(&**why),
-            Self::Late | Self::PoolerLate => None,
+            // Displayed, it says what these say.
+            Self::Declared(why) => why.source(),
+            Self::Refused(why) => why.source(),
+            Self::Driver(_) | Self::Late | Self::PoolerLate => None,
         }
     }
 }

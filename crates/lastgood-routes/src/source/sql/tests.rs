@@ -65,9 +65,8 @@ async fn list(database: &Database, sql: &str, given: &[(&str, Argument)]) -> Res
 }
 
 fn refused(database: &Database, sql: &str) -> String {
-    Statement::new(database.clone(), &StatementSpec::new("main", sql, Shape::List), parameters())
-        .unwrap_err()
-        .to_string()
+    let statement = StatementSpec::new("main", sql, Shape::List);
+    lastgood::error_chain(&Statement::new(database.clone(), &statement, parameters()).unwrap_err())
 }
 
 fn stocks() -> PostgresServer {

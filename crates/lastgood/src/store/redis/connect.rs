@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::options::{CertificateError, Server};
 use super::reply;
+use crate::error::error_chain;
 
 /// The longest that connecting, TLS and login may take together.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
@@ -37,7 +38,7 @@ impl From<RedisError> for Failure {
 
 impl From<CertificateError> for Failure {
     fn from(why: CertificateError) -> Failure {
-        why.to_string().into()
+        error_chain(&why).into()
     }
 }
 

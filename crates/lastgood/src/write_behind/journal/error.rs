@@ -36,9 +36,29 @@ impl fmt::Display for JournalError {
 impl Error for JournalError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            JournalError::Unopened(why) => Some(why),
-            JournalError::Rows(why) => Some(why),
+            // Displayed, it says what these say.
+            JournalError::Unopened(why) => why.source(),
+            JournalError::Rows(why) => why.source(),
             JournalError::ReadOnly(_) | JournalError::Closed | JournalError::Ended(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lastgood_testing::says_each_part_once;
+
+    use super::*;
+
+    #[test]
+    fn each_says_each_part_once() {
+        for error in [
+            JournalError::Unopened(StoreError::Unavailable("another process has it".to_owned())),
+            JournalError::ReadOnly("waiting.redb".into()),
+            JournalError::Closed,
+            JournalError::Ended("it panicked".to_owned()),
+        ] {
+            says_each_part_once(&error);
         }
     }
 }

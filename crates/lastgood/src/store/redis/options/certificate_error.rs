@@ -26,7 +26,7 @@ pub(in crate::store::redis) enum CertificateError {
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CertificateError::Unread(path, why) => write!(f, "{} cannot be read: {why}", path.display()),
+            CertificateError::Unread(path, _) => write!(f, "{} cannot be read", path.display()),
             CertificateError::NoCertificate(path) => {
                 write!(f, "{} holds no certificate in PEM form", path.display())
             }
@@ -37,8 +37,8 @@ impl fmt::Display for CertificateError {
                 let (certificate, key) = (certificate.display(), key.display());
                 write!(f, "the key in {key} is not that of the certificate in {certificate}")
             }
-            CertificateError::Unusable { certificate, key, why } => {
-                write!(f, "{} and {} cannot be used: {why}", certificate.display(), key.display())
+            CertificateError::Unusable { certificate, key, .. } => {
+                write!(f, "{} and {} cannot be used", certificate.display(), key.display())
             }
             CertificateError::Refused(why) => why.fmt(f),
         }
@@ -50,8 +50,35 @@ impl Error for CertificateError {
         match self {
             CertificateError::Unread(_, why) => Some(why),
             CertificateError::Unusable { why, .. } => Some(why),
-            CertificateError::Refused(why) => Some(why),
+            // Displayed, it says what this and its source say.
+            CertificateError::Refused(_) => None,
             CertificateError::NoCertificate(_) | CertificateError::NoKey(_) | CertificateError::OtherKey { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lastgood_testing::says_each_part_once;
+
+    use super::*;
+
+    #[test]
+    fn each_says_each_part_once() {
+        let path = || PathBuf::from("client.pem");
+        for error in [
+            CertificateError::Unread(path(), io::Error::other("no such file")),
+            CertificateError::NoCertificate(path()),
+            CertificateError::NoKey(path()),
+            CertificateError::OtherKey { certificate: path(), key: path() },
+            CertificateError::Unusable {
+                certificate: path(),
+                key: path(),
+                why: ::rustls::Error::General("a key of a kind that is not known".to_owned()),
+            },
+            CertificateError::Refused(RedisError::from(io::Error::other("not this one"))),
+        ] {
+            says_each_part_once(&error);
         }
     }
 }
