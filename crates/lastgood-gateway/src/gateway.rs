@@ -44,7 +44,7 @@ use crate::places::Places;
 use crate::response::packed_lists::PackedLists;
 use crate::router::Routes;
 use crate::server;
-use crate::server::certificate::Certificate;
+use crate::server::certificate::{Certificate, NoCertificate};
 use crate::server::listening::Listening;
 use crate::stats_log;
 use crate::traffic::Traffic;
@@ -87,6 +87,11 @@ pub struct BuildError(Box<dyn Error + Send + Sync>);
 impl BuildError {
     fn new(why: impl Into<Box<dyn Error + Send + Sync>>) -> BuildError {
         BuildError(why.into())
+    }
+
+    /// How to fix it, where the message does not say so.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.0.downcast_ref::<NoCertificate>().map(NoCertificate::hint)
     }
 }
 
@@ -177,15 +182,29 @@ impl Gateway {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'a,
     ) -> BoxFuture<'a, io::Result<()>> {
-        self.serve_until(listener, Box::pin(shutdown))
+        let shutdown: BoxFuture<'a, ()> = Box::pin(shutdown);
+        Box::pin(async move { self.serve_on(self.listen(listener)?, shutdown).await })
     }
 
-    fn serve_until<'a>(&'a self, listener: TcpListener, shutdown: BoxFuture<'a, ()>) -> BoxFuture<'a, io::Result<()>> {
+    /// All that the gateway is to listen on: `listener`, and the unix socket that the settings name. Clients can connect from now
+    /// on; [`Gateway::serve_on`] answers them.
+    ///
+    /// # Errors
+    ///
+    /// When the unix socket cannot be made.
+    pub fn listen(&self, listener: TcpListener) -> io::Result<Listening> {
+        Listening::new(listener, self.certificate.clone(), self.unix_socket.as_deref())
+    }
+
+    /// As [`Gateway::serve`], of what [`Gateway::listen`] listens on.
+    ///
+    /// # Errors
+    ///
+    /// When the listener fails for good.
+    pub fn serve_on<'a>(&'a self, listening: Listening, shutdown: BoxFuture<'a, ()>) -> BoxFuture<'a, io::Result<()>> {
         // Boxed for the same reason.
         Box::pin(async move {
-            let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-            self.app.admin.listens_on_loopback(is_loopback);
-            let listening = Listening::new(listener, self.certificate.clone(), self.unix_socket.as_deref())?;
+            self.app.admin.listens_on_loopback(listening.is_on_loopback());
             self.app.engine.warmer.begin();
             let routes = Routes::new(Arc::clone(&self.app), &self.page);
             let shutdown = async {

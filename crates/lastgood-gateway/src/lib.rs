@@ -64,6 +64,6 @@ pub use self::page::demonstration::{DemoFault, Demonstration};
 pub use self::reload::Reloaded;
 pub use self::routes::check_sources;
 pub use self::server::certificate::{NoCertificate, check_certificate};
-pub use self::server::listening::listen;
+pub use self::server::listening::{Listening, listen};
 pub use self::traffic::Traffic;
 pub use lastgood_routes::SourceCheck;

@@ -40,6 +40,9 @@ impl Kept {
         let outcome = match answer.freshness() {
             Freshness::Fresh => answer.outcome(),
             Freshness::Stale => Outcome::Stale,
+            Freshness::Kept | Freshness::Gone if answer.outcome() == Outcome::LastGood(Reason::Unreadable) => {
+                answer.outcome()
+            }
             Freshness::Kept | Freshness::Gone => Outcome::LastGood(Reason::Abandoned),
         };
         Kept { answer, outcome }

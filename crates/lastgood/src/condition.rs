@@ -116,6 +116,8 @@ struct Lines {
     /// Whether the last change in the log is that it fails. What changes too often to be logged each time is logged as it
     /// is once there may be a line again.
     say_that_it_fails: bool,
+    /// Whether it was said that it fails for another reason than at first.
+    said_again: bool,
 }
 
 impl Condition {
@@ -238,7 +240,7 @@ impl Condition {
         }
         if !inner.lines.say_that_it_fails {
             if inner.lines.may_log_change(now) {
-                inner.lines.say_that_it_fails = true;
+                (inner.lines.say_that_it_fails, inner.lines.said_again) = (true, false);
                 inner.lines.reminded = now;
                 let (kind, name) = (self.kind, &self.name);
                 tracing::warn!(kind, name, part, reason = %why, detail, "a {kind} fails");
@@ -248,6 +250,23 @@ impl Condition {
             let (kind, name, failures) = (self.kind, &self.name, inner.failures);
             let seconds = inner.since.map_or(0, |since| now.since(since).as_secs());
             tracing::warn!(kind, name, part, reason = %why, detail, failures, seconds, "a {kind} still fails");
+        }
+    }
+
+    /// `part`, which failed, was looked at again and fails for this reason. It is no load, and the log says once that the
+    /// reason is another than at first.
+    pub(crate) fn still_fails(&self, part: &str, why: &str) {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        let message = format!("{part}: {why}");
+        let Some(fault) = inner.faults.get_mut(part) else { return };
+        let is_new = fault.message != message;
+        *fault = Fault { message, until: now.plus(BELIEVED_FOR), at: now };
+        let is_said = inner.lines.said_again || !inner.lines.say_that_it_fails;
+        if is_new && self.is_logged && !is_said {
+            (inner.lines.said_again, inner.lines.reminded) = (true, now);
+            let (kind, name, failures) = (self.kind, &self.name, inner.failures);
+            tracing::warn!(kind, name, part, reason = why, failures, "a {kind} still fails");
         }
     }
 

@@ -36,6 +36,8 @@ pub enum Reason {
     Panicked,
     /// The load ended without an answer, as when the program stops.
     Abandoned,
+    /// The store holds something under the key that is no entry, as where another program wrote there. There is no source to ask.
+    Unreadable,
     /// A load failed a moment ago and is not repeated yet.
     Throttled,
     /// The load yielded before it asked, which says nothing of the source. It leaves no backoff, and its waiters load
@@ -45,7 +47,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that want to exist before they happen.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::NotFound,
         Reason::Unreachable,
         Reason::TimedOut,
@@ -59,6 +61,7 @@ impl Reason {
         Reason::Overloaded,
         Reason::Panicked,
         Reason::Abandoned,
+        Reason::Unreadable,
         Reason::Throttled,
         Reason::Yielded,
     ];
@@ -79,6 +82,7 @@ impl Reason {
             Reason::Overloaded => "overloaded",
             Reason::Panicked => "panicked",
             Reason::Abandoned => "abandoned",
+            Reason::Unreadable => "unreadable",
             Reason::Throttled => "throttled",
             Reason::Yielded => "yielded",
         }

@@ -17,6 +17,9 @@ use self::striped::Striped;
 /// Upper bounds of the load latency buckets, in milliseconds; above the last is the rest.
 pub const LATENCY_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000];
 
+/// How often the log tells of values that cannot be read: another program may write many.
+const LOG_UNREADABLE_EVERY: Duration = Duration::from_secs(60);
+
 /// The time that an answer takes, of one in 256 of a thread: to take each would cost as much as a hit does.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Option<Instant>);
@@ -49,7 +52,9 @@ pub(crate) struct Counters {
     load_failures: AtomicU64,
     refused_loads: AtomicU64,
     pub(crate) dropped_fills: AtomicU64,
-    pub(crate) unreadable: AtomicU64,
+    unreadable: AtomicU64,
+    /// When the log last had a line on them, in milliseconds.
+    unreadable_logged_at: AtomicU64,
     last_refresh: AtomicU64,
     load_buckets: [AtomicU64; LATENCY_BOUNDS_MS.len() + 1],
     load_micros: AtomicU64,
@@ -130,6 +135,18 @@ impl Counters {
     pub(crate) fn note_last_good(&self, reason: Reason, now: Timestamp) {
         let place = Reason::ALL.iter().position(|known| *known == reason).unwrap_or_default() as u64;
         self.last_good_at.store((now.as_millis() << 8) | place, Ordering::Relaxed);
+    }
+
+    /// Counts a stored value that cannot be read. The count, where it is time for a line in the log: at the first, and then once a
+    /// minute at most.
+    pub(crate) fn note_unreadable(&self, now: Timestamp) -> Option<u64> {
+        let count = self.unreadable.fetch_add(1, Ordering::Relaxed) + 1;
+        let logged_at = self.unreadable_logged_at.load(Ordering::Relaxed);
+        let is_due = logged_at == 0 || now.since(Timestamp::from_millis(logged_at)) >= LOG_UNREADABLE_EVERY;
+        let exchange = |to| {
+            self.unreadable_logged_at.compare_exchange(logged_at, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        (is_due && exchange(now.as_millis().max(1))).then_some(count)
     }
 
     /// Notes how old a last good answer is that stands in for the source.

@@ -12,6 +12,8 @@ pub(crate) struct Stored {
     pub(crate) entry: Option<Entry>,
     pub(crate) seen: Seen,
     pub(crate) ahead: Ahead,
+    /// Whether there is something that is no entry, or cannot be read.
+    pub(crate) is_unreadable: bool,
     /// Why it is unknown whether the store holds an entry.
     pub(crate) unknown: Option<StoreError>,
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -24,7 +25,18 @@ pub(crate) struct Certificate {
 pub struct NoCertificate {
     file: PathBuf,
     why: String,
+    hint: &'static str,
 }
+
+impl NoCertificate {
+    /// How to fix it.
+    pub fn hint(&self) -> &'static str {
+        self.hint
+    }
+}
+
+/// What the settings have to name.
+const WANTED: &str = "name PEM files of a certificate and its key in tls.certificate and tls.key";
 
 impl fmt::Display for NoCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +66,8 @@ impl Certificate {
         let current = Arc::new(Current(RwLock::new(Arc::new(certified))));
         let provider = Arc::new(ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.map_err(|why| NoCertificate { file: PathBuf::from("TLS"), why: why.to_string() })?;
+        let config =
+            config.map_err(|why| NoCertificate { file: PathBuf::from("TLS"), why: why.to_string(), hint: WANTED })?;
         let mut config = config.with_no_client_auth().with_cert_resolver(Arc::clone(&current) as _);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Some(Certificate { current, config: Arc::new(config) }))
@@ -88,8 +101,18 @@ pub fn check_certificate(settings: &Tls) -> Result<bool, NoCertificate> {
 
 fn certified(settings: &Tls) -> Result<Option<CertifiedKey>, NoCertificate> {
     let Tls { certificate: Some(certificate), key: Some(key) } = settings else { return Ok(None) };
-    let refuse = |file: &Path, why: String| NoCertificate { file: file.to_owned(), why };
-    let contents = |file: &Path| std::fs::read(file).map_err(|why| refuse(file, format!("it cannot be read: {why}")));
+    let refuse = |file: &Path, why: String| NoCertificate { file: file.to_owned(), why, hint: WANTED };
+    let contents = |file: &Path| {
+        std::fs::read(file).map_err(|why| NoCertificate {
+            file: file.to_owned(),
+            hint: match why.kind() {
+                io::ErrorKind::NotFound => "there is no such file: correct tls.certificate or tls.key, or make it",
+                io::ErrorKind::PermissionDenied => "let the user of lastgood read it, with chmod, chown or a group",
+                _ => WANTED,
+            },
+            why: format!("it cannot be read: {why}"),
+        })
+    };
     let chain = CertificateDer::pem_slice_iter(&contents(certificate)?).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|why| refuse(certificate, format!("it is no PEM file of certificates: {why}")))?;
     if chain.is_empty() {
@@ -99,7 +122,10 @@ fn certified(settings: &Tls) -> Result<Option<CertifiedKey>, NoCertificate> {
         .map_err(|_| refuse(key, "there is no private key in it that can be read".to_owned()))?;
     let certified = CertifiedKey::from_der(chain, private, &ring::default_provider());
     certified.map(Some).map_err(|why| match why {
-        rustls::Error::InconsistentKeys(_) => refuse(key, "it is the key of another certificate".to_owned()),
+        rustls::Error::InconsistentKeys(_) => NoCertificate {
+            hint: "let tls.certificate and tls.key name files that were made together, the server's own certificate first",
+            ..refuse(key, "it is the key of another certificate".to_owned())
+        },
         why => refuse(key, format!("the key cannot be used: {why}")),
     })
 }

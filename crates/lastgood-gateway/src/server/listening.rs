@@ -33,7 +33,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// All that a gateway listens on.
-pub(crate) struct Listening {
+pub struct Listening {
     tcp: TcpListener,
     certificate: Option<Arc<Certificate>>,
     unix: Option<(UnixListener, PathBuf)>,
@@ -60,6 +60,11 @@ impl Listening {
     ) -> io::Result<Listening> {
         let unix = path.map(|path| Ok::<_, io::Error>((unix_listener(path)?, path.to_owned()))).transpose()?;
         Ok(Listening { tcp, certificate, unix })
+    }
+
+    /// Whether only this machine can reach the address.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        self.tcp.local_addr().is_ok_and(|address| address.ip().is_loopback())
     }
 
     pub(super) async fn accept(&self) -> io::Result<(Incoming, SocketAddr)> {

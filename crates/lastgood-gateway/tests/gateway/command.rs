@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lastgood_testing::{RedisCluster, RedisSentinels, RedisServer};
 
+mod messages;
 mod regions;
 
 const VERBS: [&str; 18] = [

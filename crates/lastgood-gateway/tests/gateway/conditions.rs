@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Exchange, Running, Sink, client, eventually, get};
 
+mod refusing;
 mod sources;
 mod stores;
 

@@ -85,6 +85,18 @@ fn the_reasons_that_the_page_on_troubles_explains_are_those_that_answers_give() 
     }
 }
 
+#[test]
+fn the_page_on_operating_names_the_alerts_that_there_are() {
+    let alerts = std::fs::read_to_string(root().join("ops/prometheus/alerts.yml")).unwrap();
+    let there: BTreeSet<&str> =
+        alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert:")).map(str::trim).collect();
+    assert!(there.len() >= 10, "{there:?}");
+    let page = page("operating.md");
+    let table = page.split("| failure |").nth(1).unwrap().split("\n\n").next().unwrap();
+    assert_eq!(words_beginning(table, "Lastgood"), there);
+    assert!(words_beginning(&page, "Lastgood").is_subset(&there), "{:?}", words_beginning(&page, "Lastgood"));
+}
+
 /// The rows of the tables of a page, and whether each test that they name is in `folders`.
 fn rows_of_tests(page: &str, folders: &[&str], least: usize) -> Vec<String> {
     let mut sources = String::new();

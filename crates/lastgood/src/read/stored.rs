@@ -1,30 +1,20 @@
 //! What the store holds of a key, and how far this process may believe it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Freshness, Unreadable, decode};
+use crate::entry::{Entry, Freshness, decode};
 use crate::flight::{LONGEST, LeaderGuard, Origin};
-use crate::metrics::add;
 use crate::region::Region;
 use crate::seen::{Seen, Stored};
 use crate::store::{Ahead, StoreError};
 use crate::verification::Standing;
 use crate::write_behind::APART;
-
-/// A store that another kind of build writes holds many such entries: the log says so aloud once.
-fn note_unreadable(region: &str, why: Unreadable) {
-    static SAID: Once = Once::new();
-    if why == Unreadable::WithoutZstd {
-        SAID.call_once(|| tracing::warn!(region, %why, "a stored value is unreadable and counts as missing"));
-    }
-    tracing::debug!(region, %why, "stored value is unreadable");
-}
 
 impl Region {
     /// What the store holds, if this process may believe it. Never an error: a failing store is a miss.
@@ -87,6 +77,7 @@ impl Region {
         };
         let (now, policy) = (self.cache.clock.at(heard), &self.shared.policy);
         let mut stored = [self.believe(&key, &bytes, ahead, asked.1, now)];
+        let is_unreadable = stored[0].is_none() && decode(&bytes, &key, self.shared.schema).is_err();
         if stored[0].as_ref().is_some_and(|entry| !entry.tags().is_empty()) {
             // That it is not known whether it was invalidated does not say that there is nothing.
             if !self.cache.tags.apply(&tier.store, &mut stored, deadline, now, policy).await {
@@ -95,7 +86,7 @@ impl Region {
             heard = Instant::now();
         }
         let [entry] = stored;
-        Ok((Stored { entry, seen, ahead, unknown: None }, heard))
+        Ok((Stored { entry, seen, ahead, is_unreadable, unknown: None }, heard))
     }
 
     /// What another process has put since a removal from `removed_at` that the store is still to be given.
@@ -138,8 +129,10 @@ impl Region {
         let mut entry = match decode(bytes, key, self.shared.schema) {
             Ok(entry) => entry,
             Err(why) => {
-                note_unreadable(self.name(), why);
-                add(&self.shared.counters.unreadable);
+                if let Some(count) = self.shared.counters.note_unreadable(now) {
+                    tracing::warn!(region = self.name(), count, %why, "stored values cannot be read, and count as missing");
+                }
+                tracing::debug!(key, %why, "a stored value cannot be read");
                 return None;
             }
         };

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Answer, Region};
@@ -21,7 +22,8 @@ impl Region {
     /// The answer that memory or the store holds for `name`, without asking any source; `None` where neither has one.
     ///
     /// Fresh, it is a [`Outcome::Hit`] of the tier that had it. Past that it is [`Outcome::Stale`] or
-    /// [`Outcome::LastGood`] as for other reads, with the reason why the last load failed, or [`Reason::Abandoned`] where
+    /// [`Outcome::LastGood`] as for other reads, with the reason why the last load failed, or [`Reason::Unreadable`] where
+    /// the store holds no entry that can be read, or [`Reason::Abandoned`] where
     /// there was none. What the store had is in memory for the next reader. With the cache switched off there is nothing.
     ///
     /// ```
@@ -65,8 +67,15 @@ impl Region {
         match self.fresh(name) {
             Some(held) => Ok(Some(held)),
             None => {
-                let found = self.newest_of(name, self.try_read_store(name)).await?;
-                Ok(found.and_then(|found| self.by_age(name, found)))
+                let is_unreadable = AtomicBool::new(false);
+                let stored = async {
+                    let stored = self.try_read_store(name).await?;
+                    is_unreadable.store(stored.is_unreadable, Ordering::Relaxed);
+                    Ok(stored)
+                };
+                let found = self.newest_of(name, stored).await?;
+                let why = if is_unreadable.into_inner() { Reason::Unreadable } else { Reason::Abandoned };
+                Ok(found.and_then(|found| self.by_age(name, found, why)))
             }
         }
     }
@@ -164,15 +173,16 @@ impl Region {
         });
     }
 
-    /// An answer that no source was asked for, as its age and the last load have it; nothing of what the source has not.
-    fn by_age(&self, name: &str, found: Answer) -> Option<Answer> {
+    /// An answer that no source was asked for, as its age and the last load have it; nothing of what the source has not. `why` it
+    /// is last good where no load failed.
+    fn by_age(&self, name: &str, found: Answer, why: Reason) -> Option<Answer> {
         let freshness = found.freshness();
         let failed = self.backoff(name, found.given_at()).map(|backoff| backoff.error.reason);
         match (freshness, failed) {
             (Freshness::Fresh, _) => Some(found),
             (_, Some(Reason::NotFound)) => None,
             (Freshness::Stale, None) => Some(found.given_as(Outcome::Stale)),
-            (_, failed) => Some(found.given_as(Outcome::LastGood(failed.unwrap_or(Reason::Abandoned)))),
+            (_, failed) => Some(found.given_as(Outcome::LastGood(failed.unwrap_or(why)))),
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::clock::Timestamp;
 
 mod cluster;
 mod connect;
+mod greeting;
 mod joined;
 mod link;
 mod log;

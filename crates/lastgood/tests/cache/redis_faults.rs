@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 mod joined;
 mod refusals;
 mod tls;
+mod turned_away;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// What the machine may add to a time bound when it is busy with other tests.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::explain::time;
 use crate::output::{Failure, complain, say, say_json};
+use crate::words::counted;
 
 /// How often progress is printed.
 const SAY_EVERY: Duration = Duration::from_secs(2);
@@ -137,12 +138,11 @@ pub(crate) async fn confirmed(
         return Err(Failure::usage(format!("{warning}\n    help: add --yes to do it, or --dry-run to count")));
     }
     // A store that is away does not prevent it; if it cannot be reached at all, the end says so.
-    let counted = match count.await.ok().and_then(|counted| counted["matched"].as_u64()) {
-        Some(1) => "1 key".to_owned(),
-        Some(keys) => format!("{keys} keys"),
+    let number = match count.await.ok().and_then(|answer| answer["matched"].as_u64()) {
+        Some(keys) => counted(keys, "key"),
         None => "they cannot be counted now".to_owned(),
     };
-    let question = format!("{warning} ({counted}). Go on? [y/N] ");
+    let question = format!("{warning} ({number}). Go on? [y/N] ");
     let answer = tokio::task::spawn_blocking(move || -> io::Result<String> {
         io::stderr().write_all(question.as_bytes())?;
         let mut answer = String::new();

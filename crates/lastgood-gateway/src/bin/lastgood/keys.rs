@@ -14,6 +14,7 @@ Examples:
   lastgood keys
   lastgood keys --region klines --limit 20
   lastgood keys --pattern \"*BTCUSDT*\"
+  lastgood keys --symbol BTCUSDT        those that a change by --symbol would match
   lastgood keys --tag symbol:BTCUSDT    those in memory with this tag
   lastgood keys --after \"klines:spot/api/v3/klines:BTCUSDT:1h:tail\"    the next page
   lastgood keys --json
@@ -31,6 +32,9 @@ pub(crate) struct Arguments {
     /// Only those in memory with this tag
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
+    /// Only those about this symbol
+    #[arg(long, value_name = "SYMBOL")]
+    symbol: Option<String>,
     /// List at most this many
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -43,10 +47,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
-    let Arguments { client, pattern, region, tag, limit, after, json: as_json } = arguments;
+    let Arguments { client, pattern, region, tag, symbol, limit, after, json: as_json } = arguments;
     let by_tag = tag.is_some();
     let mut parameters = vec![("limit", limit.to_string())];
-    let optional = [("pattern", pattern), ("region", region), ("tag", tag), ("after", after)];
+    let optional = [("pattern", pattern), ("region", region), ("tag", tag), ("symbol", symbol), ("after", after)];
     parameters.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let listed = client.client(file)?.get_with("/api/cache/keys", &parameters).await?;
     if as_json {

@@ -90,6 +90,11 @@ pub(crate) fn can_redraw() -> bool {
     io::stdout().is_terminal() && can_move
 }
 
+/// Whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Columns and rows of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {

@@ -2,10 +2,10 @@
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lastgood_gateway::logging::Level;
-use lastgood_gateway::{Gateway, listen, logging};
+use lastgood_gateway::{BuildError, Gateway, listen, logging};
 use lastgood_settings::{BaseUrl, Log, LogFormat, Problems, Resolved, Settings};
 use tokio::net::TcpListener;
 
@@ -79,14 +79,15 @@ async fn serve(
 ) -> Result<(), Failure> {
     lastgood_gateway::raise_open_files();
     let listener = bind(settings.listen, "serve")?;
-    let gateway = Gateway::build(&settings)
-        .await
-        .map_err(|error| Failure::failed(format!("failed to build the gateway: {error}")))?;
+    let gateway = Gateway::build(&settings).await.map_err(|error| Failure::failed(cannot_build(&error)))?;
+    let address = listener.local_addr().unwrap_or(settings.listen);
+    let socket = settings.unix_socket.clone();
+    let listening = gateway.listen(listener).map_err(|error| Failure::failed(no_socket(socket.as_deref(), &error)))?;
     let (shutdown, reload) = (shutdown::requested(), reload::requested());
-    announce(&settings, listener.local_addr().unwrap_or(settings.listen), read.as_deref());
+    announce(&settings, address, read.as_deref());
     let reloads = Reloads::new(arguments, file, read, settings, level);
     let served = tokio::select! {
-        served = gateway.serve(listener, shutdown) => served,
+        served = gateway.serve_on(listening, Box::pin(shutdown)) => served,
         never = reloads.keep(&gateway, reload) => match never {},
     };
     served.map_err(|error| Failure::failed(format!("failed to serve: {error}")))?;
@@ -117,6 +118,30 @@ fn announce(settings: &Settings, address: SocketAddr, file: Option<&str>) {
         coin = join(&settings.binance.coin_url),
         "lastgood is listening"
     );
+}
+
+/// Why there is no gateway, and how to fix it where that is known.
+fn cannot_build(error: &BuildError) -> String {
+    let hint = error.hint().map(|hint| format!("\n    help: {hint}")).unwrap_or_default();
+    format!("failed to build the gateway: {error}{hint}")
+}
+
+/// Why the unix socket cannot be listened on, and how to fix it.
+fn no_socket(path: Option<&Path>, error: &io::Error) -> String {
+    let folder = path.and_then(Path::parent).map(|folder| folder.display().to_string()).unwrap_or_default();
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "stop the program that listens there, or set unix_socket to another path".to_owned()
+        }
+        io::ErrorKind::NotFound => {
+            format!("make the folder {folder}, or set unix_socket to a path in one that is there")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("let the user of lastgood write to {folder}, or set unix_socket to another path")
+        }
+        _ => "set unix_socket to another path".to_owned(),
+    };
+    format!("failed to listen: {error}\n    help: {hint}")
 }
 
 /// Binds an address, or says who is in the way and what to do.

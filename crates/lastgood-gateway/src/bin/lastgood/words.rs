@@ -66,6 +66,32 @@ pub(crate) fn within(text: &str, width: usize) -> String {
     }
 }
 
+/// A text in rows of at most `width` characters, broken between words where there are some. What does not fit goes on below,
+/// further in.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    const FURTHER_IN: &str = "    ";
+    let mut rows = Vec::new();
+    let mut left = text.to_owned();
+    while left.chars().count() > width.max(FURTHER_IN.len() + 1) {
+        let fits = left.char_indices().nth(width.max(FURTHER_IN.len() + 1)).map_or(left.len(), |(at, _)| at);
+        // One that begins the row, or a gap before its first word, is no place to break.
+        let begins = left.len() - left.trim_start().len();
+        let at = left[..fits].rfind(' ').filter(|at| *at > begins).unwrap_or(fits);
+        rows.push(left[..at].trim_end().to_owned());
+        left = format!("{FURTHER_IN}{}", left[at..].trim_start());
+    }
+    rows.push(left);
+    rows
+}
+
+/// A count with its noun: `1 key`, `2 keys`.
+pub(crate) fn counted(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        many => format!("{many} {one}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +110,20 @@ mod tests {
         let noon = 1_764_417_600_000;
         assert_eq!(clock(noon + 7_609_000, noon), "14:06:49 UTC");
         assert_eq!(clock(noon + 86_400_000, noon), "2025-11-30 12:00:00 UTC");
+        assert_eq!([0, 1, 2].map(|keys| counted(keys, "key")), ["0 keys", "1 key", "2 keys"]);
         assert_eq!(within("scores_leaderboards", 18), "scores_leaderboar…");
+    }
+
+    #[test]
+    fn a_long_text_goes_on_below_and_none_of_it_is_lost() {
+        let text = "  keys            f fails   s slow   q quits";
+        assert_eq!(wrapped(text, 80), [text]);
+        assert_eq!(wrapped(text, 26), ["  keys            f fails", "    s slow   q quits"]);
+        assert_eq!(wrapped("abcdefghijkl", 8), ["abcdefgh", "    ijkl"]);
+        for width in 1..60 {
+            let rows = wrapped(text, width);
+            assert!(rows.iter().all(|row| row.chars().count() <= width.max(5)), "{width}: {rows:?}");
+            assert_eq!(rows.concat().replace(' ', ""), text.replace(' ', ""), "{width}");
+        }
     }
 }

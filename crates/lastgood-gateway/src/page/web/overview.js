@@ -47,6 +47,7 @@ const WHY = {
   outdated: 'their source answers something older', 'rate-limited': 'their source asks for a pause (429)', banned: 'their source has banned this address (418)',
   firewall: 'a firewall refuses this address (403)', overloaded: 'too many loads are under way', throttled: 'their last load failed a moment ago',
   'not-found': 'their source says that there is no such thing', abandoned: 'their load ended without an answer',
+  unreadable: 'the store holds something else under their keys',
   panicked: 'their load broke off by a fault of this program', yielded: 'their load gave way to more urgent ones',
 };
 

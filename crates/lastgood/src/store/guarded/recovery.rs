@@ -53,6 +53,12 @@ impl GuardedStore {
         let started = Instant::now();
         let result = timeout(self.guard.budget, self.inner.probe()).await.unwrap_or(Err(StoreError::Timeout));
         self.remember(&result);
+        // What the store says now is truer than what broke the first call.
+        if let Err(why) = &result
+            && why.is_failure()
+        {
+            self.condition.still_fails(super::CALLS, &why.cause());
+        }
         Outcome::of(&result, started.elapsed(), self.guard.slow_after()) == Outcome::Good
     }
 }

@@ -1,14 +1,16 @@
 //! Opening one connection to one server.
 
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
-use ::redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Value, cmd};
+use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError, Value, cmd};
 use futures_util::FutureExt;
 use tokio::task::JoinError;
 use tokio::time::timeout;
 
+use super::greeting;
 use super::options::{CertificateError, Server};
 use super::reply;
 use crate::error::error_chain;
@@ -72,6 +74,7 @@ async fn connect_with(server: Server, config: AsyncConnectionConfig) -> Result<M
     let (is_tls, has_certificate) = (server.is_tls(), server.has_certificate());
     let read = tokio::task::spawn_blocking(|| server.with_certificates()).await;
     let info = read??;
+    let address = info.addr().clone();
     let attempt = async {
         let config = config.set_connection_timeout(Some(CONNECT_WITHIN)).set_response_timeout(Some(ANSWER_WITHIN));
         let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
@@ -81,7 +84,8 @@ async fn connect_with(server: Server, config: AsyncConnectionConfig) -> Result<M
     // rustls panics when a process links two providers and has installed neither.
     match AssertUnwindSafe(attempt).catch_unwind().await {
         Ok(Err(error)) if is_tls => Err(not_secured(error, has_certificate)),
-        Ok(connected) => connected.map_err(Failure::from),
+        Ok(Err(error)) => Err(turned_away(error, &address).await),
+        Ok(Ok(connection)) => Ok(connection),
         Err(_) => {
             let why = "the TLS library has no crypto provider; the program must install one".to_owned();
             Err(Failure { why, login: true })
@@ -92,12 +96,39 @@ async fn connect_with(server: Server, config: AsyncConnectionConfig) -> Result<M
 /// Waits for a first answer. A black hole takes connections, too, and what a server thinks of a client's certificate it says
 /// only after the handshake.
 async fn accepted(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    match ping(connection).await {
+        // One that has no place for us says so, and hangs up.
+        Err(refusal) if refusal.code() == Some("ERR") => match ping(connection).await {
+            Err(error) if error.code().is_none() => Err(refusal),
+            _ => Ok(()),
+        },
+        // Whatever else the server says of itself, it talks to us.
+        Err(error) if error.code().is_none() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn ping(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
     let ping = cmd("PING");
     match timeout(CONNECT_WITHIN, ping.query_async::<Value>(connection)).await {
-        // Whatever the server says of itself, it talks to us.
-        Ok(Err(error)) if error.code().is_none() => Err(error),
-        Ok(_) => Ok(()),
-        Err(_) => Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))),
+        Ok(answer) => answer.map(|_| ()),
+        Err(_) => Err(RedisError::from(io::Error::from(io::ErrorKind::TimedOut))),
+    }
+}
+
+/// Why there is no connection without TLS, in the server's own words where it has some. They are lost where it hangs up with
+/// our command unread, and hidden where the login is the first that is answered.
+async fn turned_away(error: RedisError, address: &ConnectionAddr) -> Failure {
+    let is_hung_up = error.is_connection_dropped() || (error.is_io_error() && error.to_string().contains("eof"));
+    if error.is_timeout() || error.is_connection_refusal() || error.code().is_some_and(|code| code != "ERR") {
+        return error.into();
+    }
+    match greeting::refusal(address).await {
+        Some(why) => why.into(),
+        None if is_hung_up => {
+            "the server hung up when it was asked (does this port want TLS? then write rediss://)".to_owned().into()
+        }
+        None => error.into(),
     }
 }
 

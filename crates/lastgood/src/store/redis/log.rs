@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, FromRedisValue, Pipeline, cmd};
+use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -119,24 +119,47 @@ impl Reader {
         let connection = self.connection(name);
         let mut place = connection.lock().await;
         // Taken out until there is an answer: a connection whose reader gave up would answer the next one's question.
-        let mut connection = match place.take() {
+        let kept = place.take();
+        let is_kept = kept.is_some();
+        let mut connection = match kept {
             Some(connection) => connection,
-            None => {
-                self.is_refused.store(false, Ordering::Relaxed);
-                let connected = connect(self.server.clone()).await;
-                connected.map_err(|failure| {
-                    self.is_refused.store(is_refused(&failure.why), Ordering::Relaxed);
-                    StoreError::Unavailable(failure.why)
-                })?
-            }
+            None => self.connect().await?,
         };
-        connection.set_response_timeout(wait + ANSWER_WITHIN);
-        self.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
-        let answer = commands.query_async(&mut connection).await;
-        let answer = answer.map_err(|error| reply::read_error(&Fault::Redis(single(error))))?;
+        let mut answer = self.ask(&mut connection, commands, wait).await;
+        // A connection that broke since it was used last says nothing of the server; a new one does.
+        if is_kept && answer.as_ref().is_err_and(is_broken) {
+            connection = self.connect().await?;
+            answer = self.ask(&mut connection, commands, wait).await;
+        }
+        let answer = answer.map_err(|error| reply::read_error(&Fault::Redis(error)))?;
         *place = Some(connection);
         Ok(answer)
     }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, StoreError> {
+        self.is_refused.store(false, Ordering::Relaxed);
+        let connected = connect(self.server.clone()).await;
+        connected.map_err(|failure| {
+            self.is_refused.store(is_refused(&failure.why), Ordering::Relaxed);
+            StoreError::Unavailable(failure.why)
+        })
+    }
+
+    async fn ask<T: FromRedisValue>(
+        &self,
+        connection: &mut MultiplexedConnection,
+        commands: &Pipeline,
+        wait: Duration,
+    ) -> Result<T, RedisError> {
+        connection.set_response_timeout(wait + ANSWER_WITHIN);
+        self.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
+        commands.query_async(connection).await.map_err(single)
+    }
+}
+
+/// Whether an error is that the connection broke.
+fn is_broken(error: &RedisError) -> bool {
+    error.code().is_none() && !error.is_timeout() && (error.is_io_error() || error.is_unrecoverable_error())
 }
 
 impl RedisStore {

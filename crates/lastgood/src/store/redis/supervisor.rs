@@ -1,15 +1,17 @@
 //! Connecting, and connecting again, off every caller's path.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::cmd;
+use ::redis::{RedisError, Value, cmd};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{Failure, connect, is_misnamed};
 use super::link::Link;
 use super::options;
+use super::reply;
 use super::sentinel::{Change, Sentinels};
 use crate::store::jitter::{jittered, somewhere_in};
 
@@ -144,9 +146,16 @@ pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
 /// Lets callers use the connection, and what takes its place, until it is no longer any good; says why.
 async fn keep(link: &Link, target: &mut Target, mut connection: MultiplexedConnection) -> String {
     loop {
-        tracing::info!(store = %link.options(), primary = target.detail(), "connected");
         link.lead_to(target.server());
         link.put_up(connection.clone());
+        match ping(link, &mut connection).await {
+            Ok(()) => tracing::info!(store = %link.options(), primary = target.detail(), "connected"),
+            // It talks, and that it does not work is in the store's condition.
+            Err(error) if error.code().is_some() => {
+                tracing::debug!(store = %link.options(), why = reply::text(&error), "connected, and it does not work");
+            }
+            Err(error) => return link.options().redact(error.to_string()),
+        }
         match target.watch(link, &connection).await {
             Change::Lost(why) => return why,
             Change::Replaced(replacement) => connection = replacement,
@@ -161,14 +170,21 @@ async fn watch(link: &Link, mut connection: MultiplexedConnection, every: Durati
         if !link.is_up() {
             return "a caller found it broken".to_owned();
         }
-        let ping = cmd("PING");
-        link.count(1);
-        match timeout(SILENT_AFTER, ping.query_async::<String>(&mut connection)).await {
-            Err(_) => return format!("it was silent for {} s", SILENT_AFTER.as_secs()),
+        match ping(link, &mut connection).await {
+            Err(error) if error.is_timeout() => return format!("it was silent for {} s", SILENT_AFTER.as_secs()),
             // Whatever the server says of itself, the connection is sound.
-            Ok(Err(error)) if error.code().is_none() => return link.options().redact(error.to_string()),
-            Ok(_) => {}
+            Err(error) if error.code().is_none() => return link.options().redact(error.to_string()),
+            _ => {}
         }
         sleep(CHECK_APART).await;
+    }
+}
+
+async fn ping(link: &Link, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    let ping = cmd("PING");
+    link.count(1);
+    match timeout(SILENT_AFTER, ping.query_async::<Value>(connection)).await {
+        Ok(answer) => answer.map(|_| ()),
+        Err(_) => Err(RedisError::from(io::Error::from(io::ErrorKind::TimedOut))),
     }
 }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use super::ways::Ways;
 use super::{Finding, Verdict, redis};
 use crate::serve::cannot_listen;
+use crate::words::counted;
 
 /// How long a store or an upstream gets to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,8 +65,7 @@ fn certificate(settings: &Settings) -> Option<Finding> {
     let target = settings.tls.certificate.as_ref()?.display().to_string();
     Some(match check_certificate(&settings.tls) {
         Ok(_) => Finding::new("certificate", target, Verdict::Ok, "goes with its key"),
-        Err(why) => Finding::new("certificate", target, Verdict::Failed, why.to_string())
-            .hint("name PEM files of a certificate and its key that the user of lastgood may read"),
+        Err(why) => Finding::new("certificate", target, Verdict::Failed, why.to_string()).hint(why.hint()),
     })
 }
 
@@ -170,7 +170,7 @@ async fn upstash(settings: &Settings, address: &UpstashAddress) -> Finding {
             return finding(Verdict::Failed, why).hint(hint);
         }
     };
-    let keys = usage.keys.map(|keys| format!(", {keys} keys")).unwrap_or_default();
+    let keys = usage.keys.map(|keys| format!(", {}", counted(keys, "key"))).unwrap_or_default();
     let budget = settings.store_budget;
     // From there on the gateway counts it as slow, and soon leaves it alone.
     let finding = match took < budget * 4 / 5 {

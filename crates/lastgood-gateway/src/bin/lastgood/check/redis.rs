@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::probe::PATIENCE;
 use super::{Finding, Verdict};
+use crate::words::counted;
 
 /// How often a store that is still connecting is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -46,7 +47,7 @@ pub(super) async fn check(settings: &Settings, url: &RedisUrl) -> Vec<Finding> {
 }
 
 fn findings(settings: &Settings, target: &str, usage: &Usage, lacks: Vec<Lack>, took: Duration) -> Vec<Finding> {
-    let keys = usage.keys.map(|keys| format!(", {keys} keys")).unwrap_or_default();
+    let keys = usage.keys.map(|keys| format!(", {}", counted(keys, "key"))).unwrap_or_default();
     let answers = Finding::new("store", target, Verdict::Ok, format!("answers{keys}")).took(took);
     let lacks = lacks.into_iter().map(|lack| of_lack(settings, target, lack));
     std::iter::once(answers).chain(lacks).collect()
@@ -91,11 +92,14 @@ fn hint_on_writes(why: &str) -> &'static str {
 }
 
 /// Parts of an error's lower-case text, and what helps against it. The first that fits is it.
-const HINTS: [(&[&str], &str); 17] = [
+const HINTS: [(&[&str], &str); 20] = [
     (
         &["sentinel_password"],
         "give the Sentinels' own password, as in redis+sentinel://…/SERVICE?sentinel_password=PASSWORD",
     ),
+    (&["max number of clients"], "raise maxclients, or close connections of other programs (CLIENT LIST shows them)"),
+    (&["hung up when it was asked"], "if the server speaks TLS on this port write rediss://; else look into its log"),
+    (&["closes them at once", "it is no redis"], "correct host and port, or start the server behind the proxy"),
     (
         &["knows no service"],
         "correct the service: redis+sentinel://host:26379/SERVICE, the name in the Sentinels' own configuration",

@@ -1,7 +1,7 @@
 //! A few lines of the terminal that are drawn over again.
 
 use crate::output::{Size, say_bytes, size};
-use crate::words::within;
+use crate::words::wrapped;
 
 /// How a line is to look, where there is colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +37,14 @@ impl Screen {
 
     pub(super) fn draw(&mut self, lines: &[(Mood, String)]) {
         let size = size();
-        // The cursor waits in the row below the last line.
-        let lines = &lines[..lines.len().min(size.height.saturating_sub(1))];
-        let text = self.drawing(lines, size);
-        self.drawn = lines.len();
+        let rows = rows(lines, size);
+        let text = self.drawing(&rows, size);
+        self.drawn = rows.len();
         self.size = size;
         say_bytes(text.as_bytes());
     }
 
-    /// Each line takes one row: a longer one is cut, so that going up by as many rows meets the first one again. After
+    /// Each of the lines fits a row, so that going up by as many rows meets the first one again. After
     /// a resize the terminal may have broken what was drawn, so that everything is drawn again on an empty screen.
     fn drawing(&self, lines: &[(Mood, String)], size: Size) -> String {
         let back = match (self.drawn, self.size == size) {
@@ -53,15 +52,22 @@ impl Screen {
             (drawn, true) => format!("\x1b[{drawn}A\r"),
             (_, false) => "\x1b[2J\x1b[H".to_owned(),
         };
-        let line = |(mood, text): &(Mood, String)| {
-            let shown = within(text, size.width.saturating_sub(1));
-            match self.colours && *mood != Mood::Plain {
-                true => format!("\x1b[2K\x1b[{}m{shown}\x1b[0m\n", mood.code()),
-                false => format!("\x1b[2K{shown}\n"),
-            }
+        let line = |(mood, text): &(Mood, String)| match self.colours && *mood != Mood::Plain {
+            true => format!("\x1b[2K\x1b[{}m{text}\x1b[0m\n", mood.code()),
+            false => format!("\x1b[2K{text}\n"),
         };
         back + &lines.iter().map(line).collect::<String>()
     }
+}
+
+/// The lines as rows of the terminal; a longer line goes on in the next row. The cursor waits in the row below the last.
+fn rows(lines: &[(Mood, String)], size: Size) -> Vec<(Mood, String)> {
+    let rows_of = |(mood, text): &(Mood, String)| {
+        let rows = wrapped(text, size.width.saturating_sub(1)).into_iter();
+        let mood = *mood;
+        rows.map(move |row| (mood, row)).collect::<Vec<_>>()
+    };
+    lines.iter().flat_map(rows_of).take(size.height.saturating_sub(1)).collect()
 }
 
 #[cfg(test)]
@@ -72,14 +78,19 @@ mod tests {
     fn no_line_is_wider_than_the_terminal_and_a_resize_draws_all_again() {
         let small = Size { width: 20, height: 8 };
         let mut screen = Screen { colours: true, drawn: 0, size: small };
-        let lines = [(Mood::Bad, "exchange  fails, and says so at length".to_owned()), (Mood::Plain, "b".to_owned())];
-        assert_eq!(screen.drawing(&lines, small), "\x1b[2K\x1b[1;31mexchange  fails, a…\x1b[0m\n\x1b[2Kb\n");
-        screen.drawn = 2;
-        assert!(screen.drawing(&lines, small).starts_with("\x1b[2A\r\x1b[2K"));
+        let lines = [(Mood::Bad, "exchange  fails, and says so".to_owned()), (Mood::Plain, "b".to_owned())];
+        let rows_of_all = rows(&lines, small);
+        let lines = rows_of_all.as_slice();
+        let bad = |text: &str| format!("\x1b[2K\x1b[1;31m{text}\x1b[0m\n");
+        let drawn = format!("{}{}\x1b[2Kb\n", bad("exchange  fails,"), bad("    and says so"));
+        assert_eq!(screen.drawing(lines, small), drawn);
+        assert_eq!(rows(lines, Size { height: 3, ..small }), &lines[..2], "what the terminal is too low for");
+        screen.drawn = 3;
+        assert!(screen.drawing(lines, small).starts_with("\x1b[3A\r\x1b[2K"));
         for resized in [Size { width: 40, ..small }, Size { height: 7, ..small }] {
-            assert!(screen.drawing(&lines, resized).starts_with("\x1b[2J\x1b[H"), "{resized:?}");
+            assert!(screen.drawing(lines, resized).starts_with("\x1b[2J\x1b[H"), "{resized:?}");
         }
         screen.colours = false;
-        assert!(!screen.drawing(&lines, small).contains("\x1b[1;31m"));
+        assert!(!screen.drawing(lines, small).contains("\x1b[1;31m"));
     }
 }

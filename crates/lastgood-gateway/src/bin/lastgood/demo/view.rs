@@ -10,6 +10,7 @@ use super::faults::HEALTHY;
 use super::keys::Key;
 use super::screen::Mood;
 use super::traffic::Seen;
+use crate::words::counted;
 
 /// The state of the demonstration at one moment.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -93,13 +94,17 @@ impl Snapshot {
         let median = self.median.map_or_else(|| "-".to_owned(), |median| format!("{:.1} ms", millis(median)));
         let row = |name: &'static str, value: String, more: String| (name, format!("  {name:<16}{value:>10}   {more}"));
         vec![
-            row("time", format!("{:.0} s", self.seconds), format!("{} bots, median answer {median}", self.bots)),
+            row(
+                "time",
+                format!("{:.0} s", self.seconds),
+                format!("{}, median answer {median}", counted(self.bots.into(), "bot")),
+            ),
             row("requests", self.requests.to_string(), format!("{} a second", self.per_second)),
             row("hit rate", format!("{percent:.1} %"), bar(self.hit_rate)),
             row(
                 "last good",
                 self.last_good.to_string(),
-                format!("{} errors reached a bot", self.failures_seen_by_bots),
+                format!("{} reached a bot", counted(self.failures_seen_by_bots, "error")),
             ),
             row("upstream calls", self.upstream_calls.to_string(), "what the exchange saw".to_owned()),
             row("weight spent", self.weight_spent.to_string(), String::new()),

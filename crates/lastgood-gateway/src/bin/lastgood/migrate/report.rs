@@ -76,34 +76,41 @@ impl Reporter {
 fn progress_line(counts: &Counts, of: Option<u64>) -> String {
     let of = of.map_or_else(String::new, |of| format!(" of about {of}"));
     let Counts { read, copied, present, failed, bytes, .. } = counts;
+    // Of about two, or two.
+    let keys = if of.is_empty() && *read == 1 { "key" } else { "keys" };
     let mib = *bytes as f64 / f64::from(1 << 20);
     let failed = if *failed > 0 { format!(", {failed} failed") } else { String::new() };
-    format!("{read}{of} keys read: {copied} copied ({mib:.1} MiB), {present} already there{failed}")
+    format!("{read}{of} {keys} read: {copied} copied ({mib:.1} MiB), {present} already there{failed}")
 }
 
 /// What the counts mean where that is not plain.
 pub(super) fn notes(progress: &Progress, ended: &Ended) -> Vec<Note> {
     let counts = &progress.counts;
     let mut notes = Vec::new();
-    let mut note = |count: u64, text: &str| {
+    let mut note = |count: u64, [one, many]: [&str; 2], more: &str| {
         if count > 0 {
-            notes.push(Note::hint(format!("{count} {text}")));
+            notes.push(Note::hint(format!("{count} {}{more}", if count == 1 { one } else { many })));
         }
     };
     note(
         counts.outdated,
-        "entries of wire version 1 were not copied: they do not say which key they are of, and no gateway of this version \
-         serves them; it loads them again",
+        ["entry of wire version 1 was not copied", "entries of wire version 1 were not copied"],
+        ": such an entry does not say which key it is of, and no gateway of this version serves it; it is loaded again",
     );
     note(
         counts.unreadable,
-        "values were not copied: they are no entries (leases, notes of gateways, other programs' values), damaged, or of a \
-         later version",
+        ["value was not copied", "values were not copied"],
+        ": no entry (a lease, a note of a gateway, another program's value), damaged, or of a later version",
     );
-    note(counts.occupied, "entries were not copied: the target has something there that this version cannot read");
+    note(
+        counts.occupied,
+        ["entry was not copied", "entries were not copied"],
+        ": the target has something there that this version cannot read",
+    );
     note(
         progress.changed_meanwhile.unwrap_or_default(),
-        "changes were made at the source while it was copied; what was removed there may have been copied before: remove \
+        ["change was made", "changes were made"],
+        " at the source while it was copied; what was removed there may have been copied before: remove \
          it at the target as well",
     );
     if let (false, Some(key)) = (matches!(ended, Ended::Complete), &progress.last_key) {
@@ -154,4 +161,39 @@ pub(super) fn print(progress: &Progress, ended: &Ended, notes: &[Note], argument
         complain(&format!("failed: {failure}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_entry_is_written_in_the_singular() {
+        let written = |count: u64| {
+            let mut progress = Progress::default();
+            let counts = &mut progress.counts;
+            (counts.outdated, counts.unreadable, counts.occupied) = (count, count, count);
+            progress.changed_meanwhile = Some(count);
+            let notes = notes(&progress, &Ended::Complete).into_iter().map(|note| note.text).collect::<Vec<_>>();
+            notes
+                .iter()
+                .map(|text| text.split_inclusive([':', ';']).next().unwrap_or_default().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(written(0), [""; 0]);
+        assert_eq!(
+            written(1),
+            [
+                "1 entry of wire version 1 was not copied:",
+                "1 value was not copied:",
+                "1 entry was not copied:",
+                "1 change was made at the source while it was copied;"
+            ]
+        );
+        assert_eq!(written(2)[1], "2 values were not copied:");
+        let mut counts = Counts::default();
+        assert!(progress_line(&counts, None).starts_with("0 keys read"));
+        counts.read = 1;
+        assert!(progress_line(&counts, None).starts_with("1 key read"));
+    }
 }
