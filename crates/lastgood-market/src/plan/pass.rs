@@ -107,9 +107,9 @@ pub(super) fn names_credential(query: &str) -> bool {
 const PUBLIC: [&str; 8] = ["symbol", "limit", "interval", "symbols", "startTime", "endTime", "period", "pair"];
 
 /// The names of the parameters as far as they are letters, in small ones: `api_key` and `API-Key` are `apikey`; but for
-/// [`PUBLIC`] ones.
+/// [`PUBLIC`] ones. Some servers separate parameters by `;`, too.
 fn names(query: &str) -> impl Iterator<Item = String> + '_ {
-    let named = query.split('&').map(|field| field.split_once('=').map_or(field, |(name, _)| name));
+    let named = query.split(['&', ';']).map(|field| field.split_once('=').map_or(field, |(name, _)| name));
     named.filter(|name| !PUBLIC.contains(name)).map(|name| {
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
         name.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect()
@@ -153,6 +153,7 @@ mod tests {
             "/papi/v1/um/account",
             "/eapi/v1/depth?symbol=X&Signature=1",
             "/fapi/v1/historicalTrades?signature=1",
+            "/api/v3/avgPrice?symbol=X;signature=1",
         ] {
             assert_eq!(reason(true, private), BypassReason::Private, "{private}");
         }
