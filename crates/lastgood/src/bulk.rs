@@ -8,17 +8,16 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::cache::Cache;
 use crate::clock::Timestamp;
-use crate::flight::Void;
 use crate::invalidation::{Matches, Mode, OwedBulk};
-use crate::memory::{Key, KeyRef};
+use crate::memory::KeyRef;
 use crate::publisher::Kind;
 use crate::region::{Region, WasThere};
 use crate::shared::Shared;
 use crate::store::{Cursor, Store, StoreError};
-use crate::tags;
 
 mod owed;
 mod run;
+mod tag;
 
 use self::run::Bulk;
 
@@ -55,8 +54,9 @@ const REGION: &str = "@region ";
 /// What an invalidation met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Invalidated {
-    /// How many keys it matches. For a tag, those in memory: entries that only the store holds are invalidated too, but
-    /// by a mark that is compared when they are read, so that they are not counted. Of millions of keys in a store, one
+    /// How many keys it matches. For a tag, those in memory, but for what another process has replaced by something
+    /// without it: entries that only the store holds are invalidated too, but by a mark that is compared when they are
+    /// read, so that they are not counted. Of millions of keys in a store, one
     /// that it lists twice may count twice.
     pub matched: u64,
     /// How many of them it expired or removed: in memory at once, and in the store before this returns, unless that was
@@ -165,50 +165,6 @@ impl Cache {
     /// The region of that name, if there is one.
     pub fn region_named(&self, name: &str) -> Option<Region> {
         self.regions().into_iter().find(|region| region.name() == name)
-    }
-
-    async fn invalidate_tag(&self, tag: &str, mode: Option<Mode>) -> Invalidated {
-        let shared = &self.shared;
-        if tag.is_empty() || tag.len() > tags::LONGEST {
-            return Invalidated::default();
-        }
-        let at = shared.clock.now();
-        if let Some(mode) = mode {
-            if let Some(tier) = &shared.store {
-                shared.tags.mark(&tier.behind, tag, mode, at);
-            }
-            // What tags a load under way will bring is not known yet.
-            let void = match mode {
-                Mode::Expire => Void::Expired,
-                Mode::Remove => Void::TagRemoved(tag.into(), at),
-            };
-            shared.flights.invalidate_where(&void, |_| true);
-        }
-        let mut tagged = shared.memory.keys_where(|_, entry| entry.tags().iter().any(|known| known == tag));
-        let regions = self.regions();
-        // What waits for the store memory may have given up.
-        let waiting = shared.store.iter().flat_map(|tier| tier.behind.tagged(tag));
-        for (key, region) in waiting.flat_map(|key| regions.iter().map(move |region| (key.clone(), region))) {
-            if let Some(name) = key.strip_prefix(&region.shared.prefix).filter(|name| region.held(name).is_none()) {
-                tagged.push(Key::new(region.shared.id, name));
-            }
-        }
-        let mut invalidated = Invalidated { matched: tagged.len() as u64, ..Invalidated::default() };
-        let Some(mode) = mode else { return invalidated };
-        let mut keeps_up = true;
-        for batch in tagged.chunks(PAGE) {
-            for key in batch {
-                if let Some(region) = regions.get(key.region as usize) {
-                    invalidated.changed += u64::from(region.change(&key.name, mode, at).await);
-                }
-            }
-            for region in &regions {
-                let names = batch.iter().filter(|key| key.region == region.shared.id);
-                let names: Vec<_> = names.map(|key| Arc::clone(&key.name)).collect();
-                keeps_up = region.pace(&names, keeps_up).await;
-            }
-        }
-        invalidated
     }
 }
 

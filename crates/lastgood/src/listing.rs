@@ -51,9 +51,8 @@ impl Cache {
     /// invalidation by tag reaches what it alone holds all the same.
     pub fn tagged(&self, tag: &str) -> Vec<(String, String)> {
         let (now, regions) = (self.shared.clock.now(), self.regions());
-        let tagged = self.shared.memory.keys_where(|_, entry| {
-            entry.freshness(now) != Freshness::Gone && entry.tags().iter().any(|known| known == tag)
-        });
+        let tagged =
+            self.shared.memory.keys_where(|_, entry| entry.freshness(now) != Freshness::Gone && entry.has_tag(tag));
         let named =
             |key: Key| Some((regions.get(key.region as usize)?.name().to_owned(), key.name.as_ref().to_owned()));
         let mut names: Vec<_> = tagged.into_iter().filter_map(named).collect();

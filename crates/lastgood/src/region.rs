@@ -243,7 +243,7 @@ impl Region {
     }
 
     /// Detaches the load under way and its backoff, and changes memory before any later load can begin.
-    fn invalidate<T>(&self, name: &str, void: &Void, change: impl FnOnce() -> T) -> T {
+    pub(crate) fn invalidate<T>(&self, name: &str, void: &Void, change: impl FnOnce() -> T) -> T {
         let key = Key::new(self.shared.id, name);
         self.cache.flights.invalidate(&key, void, || {
             self.cache.backoffs.remove(&key);

@@ -250,7 +250,7 @@ impl Cache {
         };
         // What tags a load under way will bring is not known yet.
         self.shared.flights.invalidate_where(&void, |_| true);
-        let tagged = self.shared.memory.keys_where(|_, entry| entry.tags().iter().any(|known| known == tag));
+        let tagged = self.shared.memory.keys_where(|_, entry| entry.has_tag(tag));
         let regions = self.regions();
         for key in tagged {
             if let Some(region) = regions.get(key.region as usize) {

@@ -29,6 +29,7 @@ mod room;
 mod schedules;
 mod sequence;
 mod settle;
+mod tagged;
 mod turn;
 mod worker;
 
@@ -40,6 +41,7 @@ pub(crate) use self::queue::MAX_WAITING_BYTES;
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
 pub(crate) use self::sequence::APART;
+pub(crate) use self::tagged::{Meant, Tagged};
 pub(crate) use self::turn::{Meanwhile, Turn};
 use self::worker::{Report, Retry, Worker};
 

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::Entry;
 use super::size::allocated;
 use crate::clock::Timestamp;
 
@@ -37,5 +38,12 @@ impl Tags {
     pub(super) fn weight(&self) -> u64 {
         let texts: u64 = self.0.iter().map(|tag| allocated(tag.len())).sum();
         allocated(size_of::<Tags>()) + allocated(size_of_val(&*self.0)) + texts
+    }
+}
+
+impl Entry {
+    /// Whether this is one of its tags.
+    pub(crate) fn has_tag(&self, tag: &str) -> bool {
+        self.tags().iter().any(|known| known == tag)
     }
 }

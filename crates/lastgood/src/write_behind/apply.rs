@@ -295,7 +295,7 @@ impl WriteBehind {
         self.ttl(ahead.present_of(entry.times.keep_until, entry.read_at()))
     }
 
-    fn ttl(&self, keep_until: Timestamp) -> Duration {
+    pub(super) fn ttl(&self, keep_until: Timestamp) -> Duration {
         if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(self.clock.now()) }
     }
 

@@ -21,6 +21,7 @@ mod notice;
 mod order;
 mod records;
 mod redis;
+mod tags;
 mod unknown;
 mod versions;
 
