@@ -362,7 +362,11 @@ fn believed(kept: Option<Answer>, loaded: Loaded) -> Loaded {
     let is_empty = body.iter().filter(|byte| !byte.is_ascii_whitespace()).take(3).eq(b"[]");
     let first = if is_empty { EMPTY_ONCE } else { SAID_ONCE };
     let again = kept.filter(|kept| kept.body() == body);
-    let was_fresh_for = again.map(|kept| (kept.age() + kept.fresh_for()).saturating_sub(kept.stale_by()));
-    let at_most = was_fresh_for.map_or(first, |before| (before * LONGER_BY).max(first));
+    let at_most = again.as_ref().map(was_fresh_for).map_or(first, |before| (before * LONGER_BY).max(first));
     Loaded { fresh_for: loaded.fresh_for.map(|fresh_for| fresh_for.min(at_most)), ..loaded }
+}
+
+/// How long an answer was fresh, or is.
+fn was_fresh_for(answer: &Answer) -> Duration {
+    (answer.age() + answer.fresh_for()).saturating_sub(answer.stale_by())
 }

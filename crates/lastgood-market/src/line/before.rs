@@ -40,9 +40,8 @@ pub(super) fn keeping(region: &Region, request: &UpstreamRequest, loaded: Loaded
 
 /// When the newest row of an answer was loaded: a list from before may have rows of several lists, and was fresh until then.
 pub(super) fn newest_row(answer: &Answer, request: &UpstreamRequest) -> Timestamp {
-    let was_fresh_for = (answer.age() + answer.fresh_for()).saturating_sub(answer.stale_by());
     match request.key.ends_with(SUFFIX) {
-        true => answer.source_time().plus(was_fresh_for),
+        true => answer.source_time().plus(super::was_fresh_for(answer)),
         false => answer.source_time(),
     }
 }

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 /// Keys that are remembered. Each was contradicted; where there are more, the one whose contradiction is oldest goes.
 const MOST: usize = 4_096;
 
-/// What the exchange says in place of a kept answer.
+/// A kept answer, or what the exchange says in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// Another moment, or none.
+    /// The moment that it states, if any.
     Moment(Option<u64>),
-    /// Other rows of the past, by their hash.
+    /// Its rows of the past, by their hash.
     Rows(u64),
 }
 
@@ -41,6 +41,7 @@ impl Said {
 
 #[derive(Debug)]
 struct Doubt {
+    kept: Said,
     since: Instant,
     said: Said,
 }
@@ -50,10 +51,12 @@ struct Doubt {
 pub struct Doubts(Mutex<HashMap<String, Doubt>>);
 
 impl Doubts {
-    /// Takes note of what the exchange says in place of the answer kept under `key`; says whether it has said so for this long.
-    pub(super) fn are_old(&self, key: &str, said: Said, age: Duration) -> bool {
+    /// Takes note of what the exchange says in place of the answer `kept` under `key`; says whether it has said so for this
+    /// long.
+    pub(super) fn are_old(&self, key: &str, kept: Said, said: Said, age: Duration) -> bool {
         let (mut doubts, now) = (self.doubts(), Instant::now());
-        if let Some(doubt) = doubts.get_mut(key).filter(|doubt| said.may_follow(doubt.said)) {
+        let is_same = |doubt: &&mut Doubt| doubt.kept == kept && said.may_follow(doubt.said);
+        if let Some(doubt) = doubts.get_mut(key).filter(is_same) {
             doubt.said = said;
             return now.duration_since(doubt.since) >= age;
         }
@@ -61,7 +64,7 @@ impl Doubts {
             let oldest = doubts.iter().min_by_key(|(_, doubt)| doubt.since).map(|(key, _)| key.clone());
             oldest.and_then(|oldest| doubts.remove(&oldest));
         }
-        doubts.insert(key.to_owned(), Doubt { since: now, said });
+        doubts.insert(key.to_owned(), Doubt { kept, since: now, said });
         false
     }
 
@@ -85,26 +88,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_goes_back_behind_itself_begins_a_new_while() {
         let doubts = Doubts::default();
-        let says = |moment| doubts.are_old("key", Said::Moment(moment), MINUTE);
+        let kept = Said::Moment(Some(9));
+        let says = |moment| doubts.are_old("key", kept, Said::Moment(moment), MINUTE);
         assert!(!says(Some(5)));
         tokio::time::advance(MINUTE).await;
         assert!(!says(Some(4)) && !says(Some(4)));
         tokio::time::advance(MINUTE).await;
         assert!(!says(None), "that it says nothing is new");
         tokio::time::advance(MINUTE).await;
-        assert!(says(Some(4)) && says(None) == Said::Moment(None).may_follow(Said::Moment(Some(4))));
+        assert!(says(Some(4)));
+        let newer = Said::Moment(Some(10));
+        assert!(!doubts.are_old("key", newer, Said::Moment(Some(4)), MINUTE), "another answer is kept by now");
+        tokio::time::advance(MINUTE).await;
+        assert!(doubts.are_old("key", newer, Said::Moment(Some(4)), MINUTE));
         doubts.end("key");
-        assert!(!says(Some(6)));
+        assert!(!doubts.are_old("key", newer, Said::Moment(Some(6)), MINUTE));
     }
 
     #[test]
     fn of_many_keys_the_newest_are_remembered() {
-        let doubts = Doubts::default();
+        let (doubts, kept) = (Doubts::default(), Said::rows(b"[1]"));
         for key in 0..MOST + 10 {
-            doubts.are_old(&key.to_string(), Said::rows(b"[]"), MINUTE);
+            doubts.are_old(&key.to_string(), kept, Said::rows(b"[]"), MINUTE);
         }
         assert_eq!(doubts.doubts().len(), MOST);
-        assert!(doubts.are_old(&MOST.to_string(), Said::rows(b"[]"), Duration::ZERO));
-        assert!(!doubts.are_old("0", Said::rows(b"[]"), Duration::ZERO));
+        assert!(doubts.are_old(&MOST.to_string(), kept, Said::rows(b"[]"), Duration::ZERO));
+        assert!(!doubts.are_old("0", kept, Said::rows(b"[]"), Duration::ZERO));
     }
 }

@@ -80,7 +80,7 @@ fn is_lasting(request: &UpstreamRequest, stated: Option<u64>, loaded: Timestamp)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Back {
     /// Its time is earlier, or rows of the past are missing in it. It is older, unless the exchange says so for this long.
-    Certainly { said: Said, believed_for: Duration },
+    Certainly { kept: Said, said: Said, believed_for: Duration },
     /// Its number is lower, and the exchange may have started again.
     Numbered { kept: u64, given: u64 },
 }
@@ -95,9 +95,9 @@ impl Back {
     ) -> Option<Back> {
         let stated = Stated::of(request);
         if let (None, Some(kept)) = (stated, region.peek(&request.key).filter(|_| request.is_of_the_past())) {
-            let was_fresh_for = (kept.age() + kept.fresh_for()).saturating_sub(kept.stale_by());
-            let believed_for = was_fresh_for.clamp(BELIEVED_ONCE, BELIEVED_AT_MOST);
-            return lacks_rows(kept.body(), body).then(|| Back::Certainly { said: Said::rows(body), believed_for });
+            let believed_for = super::was_fresh_for(&kept).clamp(BELIEVED_ONCE, BELIEVED_AT_MOST);
+            let (before, said) = (kept.body(), Said::rows(body));
+            return lacks_rows(before, body).then(|| Back::Certainly { kept: Said::rows(before), said, believed_for });
         }
         let given = stated?.whole(body);
         let is_comparable = |other: &&Arc<UpstreamRequest>| other.key == request.key || !other.projection.needs_index();
@@ -111,7 +111,10 @@ impl Back {
             (kept, Some(given)) if !moment.is_lasting && answer.age() >= BELIEVED => {
                 Some(Back::Numbered { kept, given })
             }
-            _ => Some(Back::Certainly { said: Said::Moment(given), believed_for: BELIEVED_ONCE }),
+            (kept, given) => {
+                let (kept, said) = (Said::Moment(Some(kept)), Said::Moment(given));
+                Some(Back::Certainly { kept, said, believed_for: BELIEVED_ONCE })
+            }
         }
     }
 
@@ -122,7 +125,7 @@ impl Back {
             (Back::Numbered { kept, given: first }, Back::Numbered { given: second, .. }) => {
                 second >= first && (second - first).saturating_mul(CLOSER_BY) <= kept - first
             }
-            (_, Back::Certainly { said, believed_for }) => doubts.are_old(key, said, believed_for),
+            (_, Back::Certainly { kept, said, believed_for }) => doubts.are_old(key, kept, said, believed_for),
             _ => false,
         }
     }
