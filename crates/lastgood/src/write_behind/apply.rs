@@ -26,9 +26,15 @@ const HEARD_WITHIN: Duration = Duration::from_millis(500);
 /// Who heard the others so lately has heard all.
 const A_MOMENT_AGO: Duration = Duration::from_millis(50);
 /// How often a change that the store holds something else for by then is tried again at once.
-const TRIES: usize = 4;
-/// Values of a late removal that are read at once.
-const READ_TOGETHER: usize = 20;
+pub(super) const TRIES: usize = 4;
+/// Values that are read at once, of a late removal or of a tag.
+pub(super) const READ_TOGETHER: usize = 20;
+
+/// A stored entry whose freshness is ended, as it is written: nothing where that ends it altogether.
+pub(super) struct Ended {
+    started_at: Timestamp,
+    pub(super) to: Option<(Bytes, Duration)>,
+}
 
 impl WriteBehind {
     async fn apply(&self, key: &str, change: Change) -> Result<(), StoreError> {
@@ -135,18 +141,26 @@ impl WriteBehind {
                 continue;
             }
             // Bytes that cannot be read are not served by this version, and may be another's.
-            let ended = with_times(&bytes, key, expiry.schema, |times| times.ended(at, &expiry.policy));
-            let Some(Retimed { bytes: to, started_at, keep_until }) = ended else { return Ok(()) };
+            let Some(Ended { started_at, to }) = self.freshness_ended(&bytes, key, expiry, ahead) else {
+                return Ok(());
+            };
             if started_at > at {
                 return Ok(());
             }
-            let ttl = self.ttl(keep_until.shifted(-ahead.by));
-            let to = (!ttl.is_zero()).then_some((to, ttl));
             if self.store.swap(&Swap { key: key.to_owned(), expected: Some(Version::of(&bytes)), to }).await? {
                 return Ok(());
             }
         }
         Err(StoreError::Busy)
+    }
+
+    /// The entry in `bytes` without its freshness; `None` where they are none of this version.
+    pub(super) fn freshness_ended(&self, bytes: &Bytes, key: &str, expiry: &Expiry, ahead: Ahead) -> Option<Ended> {
+        let at = ahead.stored(expiry.at);
+        let ended = with_times(bytes, key, expiry.schema, |times| times.ended(at, &expiry.policy));
+        let Retimed { bytes, started_at, keep_until } = ended?;
+        let ttl = self.ttl(keep_until.shifted(-ahead.by));
+        Some(Ended { started_at, to: (!ttl.is_zero()).then_some((bytes, ttl)) })
     }
 
     /// Removes what was loaded or put at `than` at the latest. Says whether there was any.
@@ -295,7 +309,7 @@ impl WriteBehind {
         self.ttl(ahead.present_of(entry.times.keep_until, entry.read_at()))
     }
 
-    pub(super) fn ttl(&self, keep_until: Timestamp) -> Duration {
+    fn ttl(&self, keep_until: Timestamp) -> Duration {
         if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(self.clock.now()) }
     }
 

@@ -4,18 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::apply::{READ_TOGETHER, TRIES};
 use super::sequence::is_later;
-use super::{Change, WriteBehind};
+use super::{Change, Expiry, WriteBehind};
 use crate::clock::Timestamp;
-use crate::entry::{Retimed, decode, with_times};
+use crate::entry::decode;
 use crate::invalidation::Mode;
 use crate::policy::Policy;
 use crate::store::{Ahead, Store, StoreError, Swap, Version};
-
-/// Values that are read at once.
-const READ_TOGETHER: usize = 20;
-/// How often a key may be changed by others between the look at it and the change.
-const TRIES: usize = 4;
 
 /// A key whose value may have a tag.
 pub(crate) struct Meant {
@@ -90,11 +86,10 @@ impl WriteBehind {
             let to = match mode {
                 Mode::Remove => None,
                 Mode::Expire => {
-                    let at = ahead.stored(at);
-                    let ended = with_times(&bytes, key, meant.schema, |times| times.ended(at, &meant.policy));
-                    let Some(Retimed { bytes, keep_until, .. }) = ended else { return Ok(Tagged::Unknown) };
-                    let ttl = self.ttl(keep_until.shifted(-ahead.by));
-                    (!ttl.is_zero()).then_some((bytes, ttl))
+                    let expiry = Expiry { at, schema: meant.schema, policy: Arc::clone(&meant.policy) };
+                    let ended = self.freshness_ended(&bytes, key, &expiry, ahead);
+                    let Some(ended) = ended else { return Ok(Tagged::Unknown) };
+                    ended.to
                 }
             };
             let swap = Swap { key: key.clone(), expected: Some(Version::of(&bytes)), to };

@@ -96,9 +96,9 @@ async fn connect_with(server: Server, config: AsyncConnectionConfig) -> Result<M
 /// Waits for a first answer. A black hole takes connections, too, and what a server thinks of a client's certificate it says
 /// only after the handshake.
 async fn accepted(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    match ping(connection).await {
+    match ping(connection, CONNECT_WITHIN).await {
         // One that has no place for us says so, and hangs up.
-        Err(refusal) if refusal.code() == Some("ERR") => match ping(connection).await {
+        Err(refusal) if refusal.code() == Some("ERR") => match ping(connection, CONNECT_WITHIN).await {
             Err(error) if error.code().is_none() => Err(refusal),
             _ => Ok(()),
         },
@@ -108,9 +108,9 @@ async fn accepted(connection: &mut MultiplexedConnection) -> Result<(), RedisErr
     }
 }
 
-async fn ping(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    let ping = cmd("PING");
-    match timeout(CONNECT_WITHIN, ping.query_async::<Value>(connection)).await {
+/// Whether the server answers `within` this time, whatever it answers.
+pub(super) async fn ping(connection: &mut MultiplexedConnection, within: Duration) -> Result<(), RedisError> {
+    match timeout(within, cmd("PING").query_async::<Value>(connection)).await {
         Ok(answer) => answer.map(|_| ()),
         Err(_) => Err(RedisError::from(io::Error::from(io::ErrorKind::TimedOut))),
     }

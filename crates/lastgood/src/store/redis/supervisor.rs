@@ -1,14 +1,13 @@
 //! Connecting, and connecting again, off every caller's path.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::redis::RedisError;
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{RedisError, Value, cmd};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::{Failure, connect, is_misnamed};
+use super::connect::{self, Failure, connect, is_misnamed};
 use super::link::Link;
 use super::options;
 use super::reply;
@@ -180,11 +179,8 @@ async fn watch(link: &Link, mut connection: MultiplexedConnection, every: Durati
     }
 }
 
+/// As [`connect::ping`], and counted.
 async fn ping(link: &Link, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    let ping = cmd("PING");
     link.count(1);
-    match timeout(SILENT_AFTER, ping.query_async::<Value>(connection)).await {
-        Ok(answer) => answer.map(|_| ()),
-        Err(_) => Err(RedisError::from(io::Error::from(io::ErrorKind::TimedOut))),
-    }
+    connect::ping(connection, SILENT_AFTER).await
 }
