@@ -191,6 +191,12 @@ async fn a_file_that_cannot_be_made_is_said_and_the_gateway_serves() {
     }
 }
 
+/// A gateway without an exchange whose store lies on a disk.
+async fn with_store_on(disk: &Disk) -> Running {
+    let data = disk.path().join("data");
+    Running::start("http://127.0.0.1:9", &[("store", "embedded:"), ("data_dir", data.to_str().unwrap())]).await
+}
+
 /// Bytes that cannot be packed.
 fn noise(seed: u64, count: usize) -> Vec<u8> {
     let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -209,9 +215,7 @@ async fn what_was_confirmed_on_a_disk_that_fills_up_is_so_after_a_restart() {
     if !disk.is_small() {
         return;
     }
-    let data = disk.path().join("data");
-    let more = [("store", "embedded:"), ("data_dir", data.to_str().unwrap())];
-    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    let gateway = with_store_on(&disk).await;
     let send = async |method: reqwest::Method, target: String, body: Vec<u8>| {
         read(client().request(method, gateway.url(&target)).body(body).send().await.unwrap()).await.status
     };
@@ -239,7 +243,7 @@ async fn what_was_confirmed_on_a_disk_that_fills_up_is_so_after_a_restart() {
     assert!(health["cache"]["unconfirmed_removals"].as_u64().is_some_and(|some| some > 0), "{health}");
     gateway.stop().await;
     std::fs::remove_file(&ballast).unwrap();
-    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    let gateway = with_store_on(&disk).await;
     for (key, removed, stored) in kept {
         let status = async |name: &str| get(gateway.url(&format!("/v1/kv/kv/{name}{key}"))).await.status;
         assert!(!removed || status("old").await == 404, "old{key} was removed");
@@ -254,9 +258,7 @@ async fn of_more_values_than_a_disk_has_room_for_those_that_were_confirmed_are_k
     if !disk.is_small() {
         return;
     }
-    let data = disk.path().join("data");
-    let more = [("store", "embedded:"), ("data_dir", data.to_str().unwrap())];
-    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    let gateway = with_store_on(&disk).await;
     let mut confirmed = Vec::new();
     for key in 1..=40 {
         if put(&gateway.url(""), &key.to_string(), noise(key, 400_000)).await == 201 {
@@ -265,7 +267,7 @@ async fn of_more_values_than_a_disk_has_room_for_those_that_were_confirmed_are_k
     }
     assert!((1..40).contains(&confirmed.len()), "{confirmed:?}");
     gateway.stop().await;
-    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    let gateway = with_store_on(&disk).await;
     for key in confirmed {
         assert_eq!(get(gateway.url(&format!("/v1/kv/kv/{key}"))).await.status, 200, "{key}");
     }

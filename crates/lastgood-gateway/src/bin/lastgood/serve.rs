@@ -13,6 +13,7 @@ use crate::output::Failure;
 use crate::reload::{self, Reloads};
 use crate::settings::SettingsArguments;
 use crate::shutdown;
+use crate::words::counted;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -93,7 +94,8 @@ async fn serve(
     served.map_err(|error| Failure::failed(format!("failed to serve: {error}")))?;
     let lost = gateway.lost_changes();
     if lost > 0 {
-        return Err(Failure::failed(format!("{lost} changes could not be written to the store and are lost")));
+        let changes = counted(lost as u64, "change");
+        return Err(Failure::failed(format!("{changes} could not be written to the store and cannot be brought back")));
     }
     tracing::info!("stopped");
     Ok(())
