@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Each is looked for as a whole word, in capitals or not, over the ends of lines too. An underscore counts as a blank, so
 /// that names of tests are held to it.
-const BANNED: [&str; 18] = [
+const BANNED: [&str; 20] = [
     "told",
     "untold",
     "heed",
@@ -24,6 +24,9 @@ const BANNED: [&str; 18] = [
     "crooked",
     "nobody",
     "what is",
+    // Marks that a merge leaves.
+    "<<<<<<<",
+    ">>>>>>>",
 ];
 
 /// A file, a text in it with such a word, and why it stays.
